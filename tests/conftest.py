@@ -1,0 +1,31 @@
+"""Fixtures that every test may use: seeds, and the reference data that lies beside a checkout."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same random state."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
+@pytest.fixture
+def shared():
+    """Folder with golden numbers, data and weights; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"reference data not found at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def cfg_folder():
+    """The network descriptions that the project ships."""
+    return ROOT / "cfg"
