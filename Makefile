@@ -1,0 +1,50 @@
+# The words that README uses. Every target makes the virtual environment when it is missing.
+
+PYTHON ?= python3
+# The version the project is tested with; any torch >= 2.10 works: make TORCH="torch --index-url ..."
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+OUT ?= runs/shapes
+
+PY := $(VENV)/bin/python
+SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+
+.PHONY: train test test-all lint format bench clean
+
+train: $(VENV)/.built
+	$(PY) -m yolo train cfg/shapes.cfg --map --out $(OUT)
+
+test: $(VENV)/.built
+	$(PY) -m pytest -m "not long"
+
+test-all: $(VENV)/.built
+	$(PY) -m pytest
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/clang-format --dry-run --Werror $(SOURCES)
+
+format: $(VENV)/.installed
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/clang-format -i $(SOURCES)
+
+bench: $(VENV)/.built
+	$(PY) benchmarks/bench_conv.py --cfg cfg/yolov4-tiny.cfg
+	$(PY) benchmarks/bench_network.py
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -c "import torch" 2>/dev/null || $(PY) -m pip install --quiet $(TORCH)
+	$(PY) -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+# The C++ extension is built in place, and again when one of its sources changed.
+$(VENV)/.built: $(VENV)/.installed setup.py $(SOURCES)
+	$(PY) setup.py --quiet build_ext --inplace
+	touch $@
+
+clean:
+	rm -rf build runs yolo/*.so
