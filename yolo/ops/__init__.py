@@ -1,0 +1,30 @@
+"""The public operations, and the choice between our kernels and PyTorch's operators."""
+
+from .activation import ACTIVATIONS, activate, bias_act
+from .backend import BACKENDS, backend, current_backend
+from .conv import conv2d, conv2d_act
+from .linear import linear
+from .norm import batch_norm_act
+from .pool import avgpool, maxpool2d
+from .reorg import reorg, reorg3d
+from .shapes import ShapeError
+from .upsample import upsample
+
+__all__ = [
+    "ACTIVATIONS",
+    "BACKENDS",
+    "ShapeError",
+    "activate",
+    "avgpool",
+    "backend",
+    "batch_norm_act",
+    "bias_act",
+    "conv2d",
+    "conv2d_act",
+    "current_backend",
+    "linear",
+    "maxpool2d",
+    "reorg",
+    "reorg3d",
+    "upsample",
+]

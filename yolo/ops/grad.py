@@ -1,0 +1,50 @@
+"""What every hand-written backward shares: it runs without a graph and refuses a second one."""
+
+import functools
+
+import torch
+
+
+class _Refuse(torch.autograd.Function):
+    """Passes gradients through; differentiating them again is an error in words."""
+
+    @staticmethod
+    def forward(ctx, what, anchor, *grads):
+        ctx.what = what
+        return tuple(g.view_as(g) for g in grads)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        raise RuntimeError(
+            f"{ctx.what}: second derivatives are not implemented; use yolo.ops.backend('torch') "
+            "or leave out create_graph=True"
+        )
+
+
+def _refuse(what, grads):
+    """With create_graph=True the gradients depend on saved tensors: mark, never drop, that."""
+    grads = list(grads)
+    places = [i for i, g in enumerate(grads) if g is not None]
+    if not places:
+        return tuple(grads)
+    anchor = torch.zeros((), requires_grad=True)
+    for i, g in zip(places, _Refuse.apply(what, anchor, *[grads[i] for i in places]), strict=True):
+        grads[i] = g
+    return tuple(grads)
+
+
+def first_order(what):
+    """Decorator of a Function's backward: gradients of `what` cannot be differentiated again."""
+
+    def decorate(backward):
+        @functools.wraps(backward)
+        def wrapped(ctx, *grad_outputs):
+            again = torch.is_grad_enabled()
+            with torch.no_grad():
+                grads = backward(ctx, *grad_outputs)
+            grads = grads if isinstance(grads, tuple) else (grads,)
+            return _refuse(what, grads) if again else grads
+
+        return wrapped
+
+    return decorate
