@@ -1,0 +1,1 @@
+"""One file per head: Darknet's gradients and the numbers that it reports."""
