@@ -1,0 +1,215 @@
+"""What the flags of `train` mean: from a cfg and a data set to a running Trainer and its results.
+
+Without a .data file the network trains on drawn shapes, with as many classes as the cfg has.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from . import cfg, evaluate, plot, weights
+from .data.dataset import DataError, Dataset, Loader, read_data
+from .data.image import write
+from .data.shapes import ShapesDataset
+from .files import atomic
+from .network import Network
+from .train import Plan, Trainer, map_interval, weights_interval
+
+SHAPES_TRAIN, SHAPES_VALID = 2000, 200  # drawn images of one pass, and held-out ones
+PICTURES = 12
+
+
+@dataclass
+class Source:
+    """Where images come from: what to train on, what to measure on, what the classes are."""
+
+    train: Dataset | ShapesDataset
+    valid: Dataset | ShapesDataset | None
+    names: list[str]
+    backup: Path | None = None
+
+
+def run(args, console):
+    """`python -m yolo train`: returns the exit code."""
+    sections = cfg.read(args.cfg, strict=args.strict)
+    override(sections, args)
+    net = Network(sections, seed=args.seed)
+    if args.weights:
+        weights.load(net, args.weights)
+    if args.clear:
+        net.seen = net.iteration = 0
+    net.to(args.device)
+    source = open_source(net, args, console)
+    name = Path(args.cfg).stem
+    out = Path(args.out) if args.out else source.backup or Path("runs") / name
+    out.mkdir(parents=True, exist_ok=True)
+    atomic(out / f"{name}.cfg", cfg.dump(sections))
+    atomic(out / f"{name}.names", "\n".join(source.names) + "\n")
+    train(net, source, out, name, args, console)
+    return 0
+
+
+def override(sections, args):
+    """Writes the flags into the cfg's sections, so that the cfg kept beside the weights is the
+    one that was trained."""
+    keys = {
+        "batch": args.batch,
+        "subdivisions": args.subdivisions,
+        "width": args.width,
+        "height": args.height,
+        "max_batches": args.iterations,
+        "learning_rate": args.learning_rate,
+    }
+    for key, value in keys.items():
+        if value is not None:
+            sections[0].set(key, value)
+    if args.classes:
+        set_classes(sections, args.classes)
+
+
+def set_classes(sections, classes):
+    """Gives every [yolo] head `classes`, and the convolution before it the filters it needs."""
+    heads = [i for i, s in enumerate(sections) if s.name == "yolo"]
+    if not heads:
+        raise sections[0].error("--classes: the network has no [yolo] head")
+    for i in heads:
+        head, before = sections[i], sections[i - 1]
+        if before.name not in ("convolutional", "conv"):
+            raise head.error(f"--classes: [convolutional] expected before it, got [{before.name}]")
+        anchors = len(head.ints("mask", None) or range(head.int("num", 1)))
+        head.set("classes", classes)
+        before.set("filters", anchors * (classes + 5))
+
+
+def detector_classes(net):
+    """Number of classes of the network's heads; all must agree."""
+    heads = [layer for layer in net.layers if hasattr(layer, "anchors")]
+    if not heads:
+        raise net.sections[0].error("the network has no [yolo] head, so it cannot train on boxes")
+    return heads[-1].classes
+
+
+def open_source(net, args, console):
+    """Training and validation data, checked before the first step."""
+    classes = detector_classes(net)
+    if not args.data:
+        return shapes_source(net, classes, args.seed, console)
+    data = read_data(args.data)
+    if data.names and len(data.names) != classes:
+        raise DataError(
+            f"{data.names_path}: {len(data.names)} names, but {args.cfg} has {classes} classes; "
+            f"train with --classes {len(data.names)}, or correct the names"
+        )
+    train_set = Dataset(data.train, classes=classes)
+    console.say(f"{args.data}: {len(train_set)} images to train on")
+    train_set.check()
+    valid = Dataset(data.valid, classes=classes) if args.map else None
+    names = data.names or [str(i) for i in range(classes)]
+    return Source(train_set, valid, names, data.backup)
+
+
+def shapes_source(net, classes, seed, console):
+    """Drawn shapes of the network's size."""
+    if classes > 80:
+        raise net.sections[-1].error(
+            f"drawn shapes have at most 80 classes, the network has {classes}; "
+            "name a data set with --data, or set --classes"
+        )
+    size = net.input_shape[1:]
+    console.say(
+        f"no --data: training on drawn shapes, {classes} classes, "
+        f"{SHAPES_TRAIN} images made in memory, {SHAPES_VALID} others held out"
+    )
+    train_set = ShapesDataset(classes, SHAPES_TRAIN, size, seed=seed, split="train")
+    valid = ShapesDataset(classes, SHAPES_VALID, size, seed=seed, split="valid")
+    return Source(train_set, valid, train_set.names)
+
+
+def train(net, source, out, name, args, console):
+    """Runs the Trainer, then measures the result and draws some of it."""
+    options = net.options
+    plan = Plan(
+        out,
+        name,
+        options.max_batches,
+        map_every=map_interval(len(source.train), options.batch) if args.map else None,
+        save_every=weights_interval(options.max_batches),
+    )
+    if args.map and not source.valid:
+        raise DataError(f"--map: {args.data} names no valid list")
+    console.say(
+        f"{name}: {options.max_batches} iterations of {options.batch} images "
+        f"({options.subdivisions} mini-batches), {net.input_shape[2]}x{net.input_shape[1]}, "
+        f"{torch.get_num_threads()} threads; results in {out}"
+    )
+    loader = Loader(
+        source.train,
+        options.batch // options.subdivisions,
+        size=net.input_shape[1:],
+        options=net.augmentation(),
+        workers=args.workers,
+        seed=args.seed,
+        start=net.seen,
+    )
+    with loader as batches:
+        trainer = Trainer(
+            net,
+            batches,
+            plan,
+            source.valid,
+            report=lambda p: console.progress(line(p, plan), stays=p.map is not None),
+            device=args.device,
+        )
+        trainer.run()
+    if source.valid:
+        finish(net, source, out, console)
+
+
+def line(progress, plan):
+    """The progress line of one iteration."""
+    p = progress
+    parts = [
+        f"{p.iteration}/{plan.max_batches}",
+        f"loss {p.loss:.3f}",
+        f"avg {p.avg_loss:.3f}",
+        f"rate {p.rate:.2g}",
+        f"{p.images_per_second:.1f} img/s",
+        f"wait {100 * p.wait_seconds / p.seconds:.0f}%",
+        f"left {clock(p.seconds_left)}",
+    ]
+    if p.best_map is not None:
+        parts.append(f"mAP {100 * (p.map if p.map is not None else p.last_map):.2f}%")
+        parts.append(f"best {100 * p.best_map:.2f}%")
+    if p.skipped:
+        parts.append(f"{p.skipped} broken images skipped")
+    return "  ".join(parts)
+
+
+def clock(seconds):
+    """1:02:03 or 2:03."""
+    seconds = int(seconds)
+    hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def finish(net, source, out, console):
+    """The report on the held-out data, and pictures of what the network finds there."""
+    result = evaluate.evaluate(net, source.valid)
+    console.say(result.report(source.names))
+    net.names = source.names
+    drawn = []
+    for index in range(min(PICTURES, len(source.valid))):
+        sample = source.valid[index]
+        drawn.append(net.predict(sample.image).draw(sample.image))
+    write(out / "detections.jpg", plot.contact_sheet(drawn))
+    console.say(f"pictures: {out / 'detections.jpg'}; curves: {out / 'chart.png'}")
+
+
+def validation(net, path):
+    """The valid list of a .data file as a data set, and the class names."""
+    data = read_data(path)
+    classes = detector_classes(net)
+    if data.names and len(data.names) != classes:
+        raise DataError(f"{data.names_path}: {len(data.names)} names for {classes} classes")
+    return Dataset(data.valid, classes=classes), data.names

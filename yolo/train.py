@@ -1,0 +1,270 @@
+"""The training loop: batches in, Darknet's update rule, weights, metrics and a chart out.
+
+One iteration is `subdivisions` mini-batches whose gradients add up, then one update
+(`batch` images in all). Loss and rate are the numbers that Darknet prints: the loss of an
+iteration is the mean over its mini-batches of `Report.cost`, the average moves by a tenth.
+"""
+
+import csv
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from . import evaluate, plot, weights
+from .network import Network
+from .optimizer import DarknetSGD
+from .schedule import Schedule
+
+METRICS = (
+    "iteration",
+    "loss",
+    "avg_loss",
+    "rate",
+    "map",
+    "images",
+    "seconds",
+    "wait_seconds",
+    "images_per_second",
+)
+
+
+class TrainError(RuntimeError):
+    """Training cannot go on; the message names iteration, layer and images."""
+
+
+@dataclass
+class Plan:
+    """What one run does besides what the cfg says; see `python -m yolo train --help`."""
+
+    out: Path
+    name: str
+    max_batches: int
+    map_every: int | None = None  # iterations between measurements; None: never
+    thresh: float = 0.25
+    save_every: int = 1000
+    save_last_every: int = 100
+
+
+@dataclass
+class Progress:
+    """Where a run stands after an iteration: what the progress line and metrics.csv show."""
+
+    iteration: int = 0
+    loss: float = math.nan
+    avg_loss: float = math.nan
+    rate: float = 0.0
+    map: float | None = None
+    best_map: float | None = None
+    images: int = 0
+    seconds: float = 0.0
+    wait_seconds: float = 0.0
+    images_per_second: float = 0.0
+    seconds_left: float = math.nan
+    skipped: int = 0
+    rows: list[dict] = field(default_factory=list)
+
+    def row(self):
+        """The values of one line of metrics.csv."""
+        return {key: getattr(self, key) for key in METRICS}
+
+
+def map_interval(images, batch):
+    """Iterations between two measurements: four passes over the data, at least 100."""
+    return max(100, 4 * images // max(1, batch))
+
+
+def weights_interval(max_batches):
+    """Iterations between two numbered weight files, as Darknet keeps them."""
+    return 1000 if max_batches < 10000 else 10000
+
+
+class Trainer:
+    """Runs a network over batches; `report` is called with the progress after each iteration.
+
+    `batches` yields `Batch`es of one mini-batch each, forever, and counts in `waited` the
+    seconds that its consumer waited. `valid` is what `evaluate.evaluate` takes, or None.
+    """
+
+    def __init__(self, net: Network, batches, plan: Plan, valid=None, report=None, device="cpu"):
+        self.net, self.batches, self.plan, self.valid = net, batches, plan, valid
+        self.report = report or (lambda progress: None)
+        self.device = torch.device(device)
+        self.schedule = Schedule(net.options)
+        self.optimizer = DarknetSGD(net)
+        self.progress = Progress(iteration=net.iteration)
+        self.next_map = None
+        if plan.map_every is not None:
+            self.next_map = max(net.options.burn_in, net.iteration + plan.map_every)
+
+    def run(self):
+        """Trains up to `max_batches`; returns the final progress. The last weights are saved
+        whatever ends the run."""
+        plan, net = self.plan, self.net
+        plan.out.mkdir(parents=True, exist_ok=True)
+        last_numbered = last_saved = net.iteration
+        with MetricsFile(plan.out / "metrics.csv", net.iteration) as metrics:
+            self.progress.rows.extend(metrics.rows)
+            try:
+                while net.iteration < plan.max_batches:
+                    self.iterate()
+                    it = net.iteration
+                    if self.next_map is not None and (
+                        it >= self.next_map or it == plan.max_batches
+                    ):
+                        self.measure()
+                    metrics.write(self.progress.row())
+                    self.progress.rows.append(self.progress.row())
+                    if it >= last_numbered + plan.save_every or it % plan.save_every == 0:
+                        self.save(str(it))
+                        last_numbered = it
+                    if it >= last_saved + plan.save_last_every or it % plan.save_last_every == 0:
+                        self.save("last")
+                        last_saved = it
+                        self.chart()
+                    self.report(self.progress)
+                    self.progress.map = None
+            except BaseException:
+                self.save("last")
+                self.chart()
+                raise
+        self.save("final")
+        self.chart()
+        return self.progress
+
+    def iterate(self):
+        """One iteration: forward and backward over every mini-batch, then the update."""
+        net, progress = self.net, self.progress
+        started, waited = time.perf_counter(), self.batches.waited
+        net.train()
+        statistics = [buffer.clone() for buffer in net.buffers()]
+        subdivisions = net.options.subdivisions
+        loss, paths, images = 0.0, [], 0
+        for _ in range(subdivisions):
+            batch = next(self.batches)
+            net.seen += len(batch.images)
+            images += len(batch.images)
+            paths += batch.paths
+            x = batch.images.to(self.device, non_blocking=True)
+            report = net.loss(x, batch.boxes.to(self.device))
+            if not math.isfinite(report.cost):
+                self.refuse(statistics, x, paths, "loss")
+            report.total.backward()
+            loss += report.cost / subdivisions
+            progress.skipped = getattr(self.batches, "skipped", 0)
+        if not self.gradients_finite():
+            self.refuse(statistics, x, paths, "gradient")
+        net.iteration += 1
+        progress.rate = self.schedule.rate(net.seen // images)
+        self.optimizer.step(progress.rate, images)
+        self.advance(loss, images, time.perf_counter() - started, self.batches.waited - waited)
+
+    def advance(self, loss, images, seconds, waited):
+        """Books one finished iteration."""
+        progress = self.progress
+        progress.iteration = self.net.iteration
+        progress.loss = loss
+        average = progress.avg_loss
+        progress.avg_loss = 0.9 * average + 0.1 * loss if math.isfinite(average) else loss
+        progress.images += images
+        progress.seconds, progress.wait_seconds = seconds, waited
+        progress.images_per_second = images / seconds
+        left = (self.plan.max_batches - self.net.iteration) * seconds
+        smooth = progress.seconds_left
+        progress.seconds_left = 0.9 * smooth + 0.1 * left if math.isfinite(smooth) else left
+
+    def gradients_finite(self):
+        """True when no gradient holds NaN or infinity (one norm over all of them)."""
+        grads = [p.grad for p in self.net.parameters() if p.grad is not None]
+        if not grads:
+            return True
+        return bool(torch.stack(torch._foreach_norm(grads)).isfinite().all())
+
+    def refuse(self, statistics, x, paths, what):
+        """Stops at a non-finite number: the last good state goes to NAME_last.weights."""
+        where = first_non_finite(self.net, x)
+        with torch.no_grad():
+            for buffer, good in zip(self.net.buffers(), statistics, strict=True):
+                buffer.copy_(good)
+        self.net.zero_grad(set_to_none=True)
+        shown = ", ".join(str(p) for p in paths[:8]) + (" ..." if len(paths) > 8 else "")
+        raise TrainError(
+            f"iteration {self.net.iteration + 1}: the {what} is not finite ({where}; rate "
+            f"{self.progress.rate:g}; images: {shown}). The weights before it are in "
+            f"{self.plan.out / (self.plan.name + '_last.weights')}. Lower the learning rate, "
+            "lengthen burn_in, or look at these images and their labels."
+        )
+
+    def measure(self):
+        """Mean average precision on the validation data; keeps the best weights."""
+        progress = self.progress
+        result = evaluate.evaluate(self.net, self.valid, thresh=self.plan.thresh)
+        progress.map = result.map
+        if progress.best_map is None or result.map >= progress.best_map:
+            progress.best_map = result.map
+            self.save("best")
+        self.result = result
+        self.next_map = self.net.iteration + self.plan.map_every
+
+    def save(self, suffix):
+        """Writes NAME_SUFFIX.weights, unless the weights themselves are not finite."""
+        weights.save(self.net, self.plan.out / f"{self.plan.name}_{suffix}.weights")
+
+    def chart(self):
+        """Rewrites chart.png."""
+        if self.progress.rows:
+            plot.chart(
+                self.progress.rows, self.plan.out / "chart.png", max_batches=self.plan.max_batches
+            )
+
+
+def first_non_finite(net, x):
+    """Names the first layer whose output or parameter is not finite."""
+    for layer in net.layers:
+        for name, parameter in layer.named_parameters():
+            if not parameter.isfinite().all():
+                return f"first in {name} of layer {layer.index} [{layer.section.name}]"
+            if parameter.grad is not None and not parameter.grad.isfinite().all():
+                return (
+                    f"first in the gradient of {name}, layer {layer.index} [{layer.section.name}]"
+                )
+    with torch.no_grad():
+        for layer, output in zip(net.layers, net.outputs(x), strict=True):
+            if not output.isfinite().all():
+                return f"first in the output of layer {layer.index} [{layer.section.name}]"
+    return "every layer's output is finite, the loss is not"
+
+
+class MetricsFile:
+    """metrics.csv, one line an iteration, flushed at once; goes on where an earlier run with
+    the same folder stopped."""
+
+    def __init__(self, path, iteration):
+        self.path = Path(path)
+        self.rows = self._earlier(iteration)
+
+    def _earlier(self, iteration):
+        if iteration == 0 or not self.path.is_file():
+            return []
+        with self.path.open(newline="") as file:
+            return [
+                {k: float(v) if v else None for k, v in row.items()}
+                for row in csv.DictReader(file)
+                if int(row["iteration"]) <= iteration
+            ]
+
+    def __enter__(self):
+        self.file = self.path.open("w", newline="")
+        self.writer = csv.DictWriter(self.file, METRICS)
+        self.writer.writeheader()
+        self.writer.writerows(self.rows)
+        return self
+
+    def write(self, row):
+        self.writer.writerow({k: "" if v is None else v for k, v in row.items()})
+        self.file.flush()
+
+    def __exit__(self, *_):
+        self.file.close()
