@@ -1,8 +1,10 @@
 """Darknet networks in PyTorch: .cfg and .weights in, detections and trained weights out.
 
-    net = yolo.load("cfg/yolov4-tiny.cfg", "yolov4-tiny.weights")
-    net.predict("dog.jpg")
+net = yolo.load("cfg/yolov4-tiny.cfg", "yolov4-tiny.weights")
+net.predict("dog.jpg")
 """
+
+from importlib import import_module
 
 __version__ = "0.1.0"
 __all__ = ["Detections", "Network", "load"]
@@ -20,14 +22,14 @@ def load(cfg, weights=None, device="cpu"):
     return net.to(device).eval()
 
 
+# Imported when first asked for: `import yolo` alone stays quick and needs no compiled part.
+_HOMES = {"Network": "network", "Detections": "detections"}
+_ROOMS = ("boxes", "cfg", "data", "evaluate", "export", "ops", "predict", "train", "weights")
+
+
 def __getattr__(name):
-    # Imported when first asked for: `import yolo` alone stays quick and needs no compiled part.
-    if name == "Network":
-        from .network import Network
-
-        return Network
-    if name == "Detections":
-        from .detections import Detections
-
-        return Detections
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module 'yolo' has no attribute {name!r}")

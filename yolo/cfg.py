@@ -1,4 +1,4 @@
-"""Darknet .cfg text -> [Section]. Knows lines, keys and numbers; what they mean is the layers' affair.
+"""Darknet .cfg text -> [Section]. Knows lines, keys and numbers, not what they mean.
 
 [name]        opens a section; text after `]` must be a comment
 key=value     an option of that section; the first of two equal keys counts, as in Darknet

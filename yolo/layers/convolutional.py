@@ -1,0 +1,147 @@
+"""[convolutional]  x (C, H, W) -> y (filters, P, Q):  y = f(norm(x * weight) + bias)."""
+
+from math import prod, sqrt
+
+import torch
+from torch import nn
+
+from ..ops import ACTIVATIONS, batch_norm_act, bias_act, conv2d, conv2d_act
+from .batchnorm import EPS, rolling_buffers
+from .layer import Layer
+
+ABSENT = {
+    "antialiasing": "the blur after a strided convolution is not built yet",
+    "assisted_excitation": "Darknet's own is broken (it misreads the truth boxes)",
+    "binary": "weights are real numbers",
+    "xnor": "weights and inputs are real numbers",
+    "bin_output": "outputs are real numbers",
+    "sway": "kernels are not deformed",
+    "rotate": "kernels are not deformed",
+    "stretch": "kernels are not deformed",
+    "stretch_sway": "kernels are not deformed",
+    "flipped": "convert the weights with the program that wrote them",
+    "grad_centr": "gradients are not centred",
+    "reverse": "gradients are not reshaped",
+    "coordconv": "Darknet's own is broken (it writes to the wrong cells)",
+}
+
+
+class Convolutional(Layer):
+    """Convolution, batch normalisation or bias, activation."""
+
+    def __init__(self, section, place):
+        super().__init__(section, place)
+        self.groups = max(1, section.int("groups", 1))
+        self.filters = section.int("filters", 1, 1)
+        self.activation = section.choice("activation", ACTIVATIONS, "logistic")
+        self.batch_normalize = section.bool("batch_normalize", False)
+        self._read_kernel(section)
+        self._read_rare(section)
+        self.begin(place)
+        self._allocate(place)
+
+    def _read_kernel(self, section):
+        self.size = section.int("size", 1, 1)
+        stride = section.int("stride", 1, 1)
+        across, down = section.int("stride_x", -1), section.int("stride_y", -1)
+        self.stride = (down if down > 0 else stride, across if across > 0 else stride)
+        padding = section.int("padding", 0, 0)
+        self.padding = self.size // 2 if section.bool("pad", False) else padding
+        dilation = section.int("dilation", 1, 1)
+        self.dilation = dilation if self.size > 1 else 1
+        # Darknet pads by padding * dilation, so that pad=1 keeps the size at any dilation
+        self.pad_cells = self.padding * self.dilation
+
+    def _read_rare(self, section):
+        section.ignore("stream", "wait_stream", "dot", "angle")
+        self.refuse(ABSENT)
+        if section.has("share_index"):
+            raise section.error("share_index is not available: every layer has its own weights")
+        if section.bool("cbn", False):
+            section.warn(
+                "cbn: statistics are those of one mini-batch, as in batch_normalize", "cbn"
+            )
+            self.batch_normalize = True
+
+    def _allocate(self, place):
+        channels = self.in_shapes[0][0] // self.groups
+        shape = (self.filters, channels, self.size, self.size)
+        each = 4 if self.batch_normalize else 1
+        place.check(self.section, "parameters", prod(shape) + each * self.filters)
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.zeros(self.filters))
+        if self.batch_normalize:
+            self.scale = nn.Parameter(torch.ones(self.filters))
+            rolling_buffers(self, self.filters)
+
+    def shape(self, x):
+        channels, height, width = x
+        if channels % self.groups or self.filters % self.groups:
+            raise self.section.error(
+                f"groups={self.groups} must divide the {channels} channels of the input and the "
+                f"{self.filters} filters",
+                "groups",
+            )
+        reach = self.dilation * (self.size - 1) + 1
+        padded = height + 2 * self.pad_cells, width + 2 * self.pad_cells
+        if reach > min(padded):
+            raise self.section.error(
+                f"size={self.size} (reach {reach}) is larger than the padded input "
+                f"{padded[0]} x {padded[1]}",
+                "size",
+            )
+        rows, cols = ((p - reach) // s + 1 for p, s in zip(padded, self.stride, strict=True))
+        return self.filters, rows, cols
+
+    def forward(self, x):
+        how = (self.stride, self.pad_cells, self.dilation, self.groups)
+        if self.batch_normalize:
+            return self._normalise(conv2d(x, self.weight, None, *how))
+        if self.training:
+            return bias_act(conv2d(x, self.weight, None, *how), self.bias, self.activation)
+        return conv2d_act(x, self.weight, self.bias, self.activation, *how)
+
+    def _normalise(self, x):
+        rolling = self.rolling_mean, self.rolling_var
+        return batch_norm_act(
+            x, self.scale, self.bias, *rolling, self.training, self.activation, eps=EPS
+        )
+
+    def stored(self):
+        yield self.bias
+        if self.batch_normalize:
+            yield from (self.scale, self.rolling_mean, self.rolling_var)
+        yield self.weight
+
+    def reset_parameters(self, generator):
+        bound = sqrt(2 / prod(self.weight.shape[1:]))
+        self.weight.data.uniform_(-bound, bound, generator=generator)
+
+    @torch.no_grad()
+    def fuse(self):
+        if not self.batch_normalize:
+            return
+        factor = self.scale.double() / (self.rolling_var.double() + EPS).sqrt()
+        bias = self.bias.double() - self.rolling_mean.double() * factor
+        weight = self.weight.double() * factor.view(-1, 1, 1, 1)
+        self.weight.copy_(weight)
+        self.bias.copy_(bias)
+        self.batch_normalize = False
+        del self.scale, self.rolling_mean, self.rolling_var
+
+    def flops(self):
+        return 2 * self.weight.numel() * prod(self.out_shape[1:])
+
+    def window(self):
+        return self.dilation * (self.size - 1) + 1, max(self.stride)
+
+    def saved(self):
+        # batch normalisation keeps its input as well as the output
+        return prod(self.out_shape) * (2 if self.batch_normalize else 1)
+
+    def describe(self):
+        down, across = self.stride
+        stride = str(down) if down == across else f"{across}x{down}"
+        dilation = f"({self.dilation})" if self.dilation > 1 else ""
+        filters = f"{self.filters}/{self.groups}" if self.groups > 1 else str(self.filters)
+        return filters, f"{self.size} x {self.size} / {stride}{dilation}"

@@ -1,0 +1,177 @@
+"""What every layer has: its section, the layers it reads, its shape, its place in files and tables.
+
+A layer is an ordinary module whose forward takes the outputs of `sources` in that order. Shapes
+are (C, H, W) of one image; tensors are (N, C, H, W).
+"""
+
+from dataclasses import dataclass, field
+from math import prod
+
+from torch import nn
+
+# A network beyond these is refused before anything of it is allocated. The largest published one
+# has 272 million parameters.
+MAX_PARAMETERS = 300_000_000
+MAX_OUTPUTS = 1 << 28  # elements of one layer's output for one image
+MAX_TOTAL_OUTPUTS = 1 << 32  # the same, all layers together
+
+
+@dataclass
+class Place:
+    """Where a layer stands while the network is being built."""
+
+    options: object  # of [net]
+    shapes: dict = field(default_factory=dict)  # index -> (C, H, W), -1 being the network's input
+    layers: list = field(default_factory=list)  # those built so far
+    parameters: int = 0  # elements allocated so far
+    outputs: int = 0  # elements of all outputs so far, for one image
+
+    @property
+    def index(self):
+        """Number of the layer now being built."""
+        return len(self.layers)
+
+    def source(self, index):
+        """The layer whose output really is read where `index` is asked for.
+
+        A layer that works in place changes its input for everybody who reads that later.
+        """
+        follower = index + 1
+        while index >= 0 and follower < self.index and self.layers[follower].in_place:
+            index, follower = follower, follower + 1
+        return index
+
+    def check(self, section, what, count):
+        """Counts stored elements that are about to be allocated; refuses more than the limit."""
+        self.parameters += count
+        if self.parameters > MAX_PARAMETERS:
+            raise section.error(
+                f"needs {count:,} {what}; with the layers before it {self.parameters:,}, and no "
+                f"more than {MAX_PARAMETERS:,} are allowed"
+            )
+
+    def add(self, layer):
+        """Takes a finished layer in, its output checked against the limits."""
+        check_outputs(layer, layer.out_shape)
+        self.outputs += prod(layer.out_shape)
+        if self.outputs > MAX_TOTAL_OUTPUTS:
+            raise layer.section.error(
+                f"the outputs up to here have {self.outputs:,} elements for one image; no more "
+                f"than {MAX_TOTAL_OUTPUTS:,} are allowed"
+            )
+        self.shapes[self.index] = layer.out_shape
+        self.layers.append(layer)
+
+
+def check_outputs(layer, shape):
+    """Refuses a shape that is empty or beyond the limit."""
+    if min(shape) < 1:
+        raise layer.section.error(
+            f"would have no output: {times(shape)} (channels x height x width)"
+        )
+    if prod(shape) > MAX_OUTPUTS:
+        raise layer.section.error(
+            f"would put out {times(shape)} = {prod(shape):,} elements for one image; no more than "
+            f"{MAX_OUTPUTS:,} are allowed"
+        )
+
+
+def times(shape):
+    """(3, 4, 5) -> 3 x 4 x 5."""
+    return " x ".join(str(n) for n in shape)
+
+
+class Layer(nn.Module):
+    """Base of all layers: reads the keys that every section may have."""
+
+    in_place = False  # whether the input itself is changed, as [dropout] does in Darknet
+    is_output = False  # whether calling the network returns this layer's output
+
+    def __init__(self, section, place):
+        super().__init__()
+        self.section = section
+        self.index = place.index
+        self.sources = [place.source(place.index - 1)]
+        self._read_common(section)
+
+    def _read_common(self, section):
+        self.learning_rate = section.float("learning_rate", 1.0)  # times the network's
+        self.clip = section.float("clip", 0.0, 0.0)  # weights stay within +-clip
+        self.onlyforward = section.bool("onlyforward", False)
+        self.dont_update = section.int("dont_update", 0)  # first iterations without update
+        self.burnin_update = section.int("burnin_update", 0)  # the same, in burn_in periods
+        self.stopbackward = section.int("stopbackward", 0)
+        self.train_only_bn = section.bool("train_only_bn", False)
+        self.dontload = section.bool("dontload", False)
+        self.dontloadscales = section.bool("dontloadscales", False)
+
+    def begin(self, place):
+        """Sets in_shapes and out_shape, once the keys that shape() needs are read."""
+        self.in_shapes = [place.shapes[source] for source in self.sources]
+        self.out_shape = self.shape(*self.in_shapes)
+
+    def resized(self, in_shapes, out_shape):
+        """Takes new shapes, which shape() has approved."""
+        self.in_shapes, self.out_shape = in_shapes, out_shape
+
+    def shape(self, *in_shapes):
+        """(C, H, W) of the output for these inputs; raises a CfgError where they do not fit."""
+        return in_shapes[0]
+
+    def stored(self):
+        """Tensors of the .weights file, in its order."""
+        return ()
+
+    def loaded(self):
+        """Those of stored() that a file given to this network holds: dontload, dontloadscales."""
+        if self.dontload:
+            return []
+        left_out = ("scale", "rolling_mean", "rolling_var") if self.dontloadscales else ()
+        skipped = [id(getattr(self, name, None)) for name in left_out]
+        return [tensor for tensor in self.stored() if id(tensor) not in skipped]
+
+    def reset_parameters(self, generator):
+        """Darknet's initial values."""
+
+    def fuse(self):
+        """Folds batch normalisation into weights, for inference."""
+
+    def flops(self):
+        """Operations for one image, as Darknet counts them."""
+        return 0
+
+    def window(self):
+        """(size, stride) of what one output cell sees of the input, for the receptive field."""
+        return 1, 1
+
+    def saved(self):
+        """Elements kept for one image until the backward pass, for the estimate of memory."""
+        return prod(self.out_shape)
+
+    def describe(self):
+        """Columns `filters` and `size/strd(dil)` of the table."""
+        return "", ""
+
+    def refer(self, place, key):
+        """Indices of earlier layers that a list of relative or absolute numbers names."""
+        numbers = self.section.ints(key)
+        if not numbers:
+            raise self.section.error(f"{key} names no layer", key)
+        return [place.source(self._resolve(number, key)) for number in numbers]
+
+    def _resolve(self, number, key):
+        index = number + self.index if number < 0 else number
+        here = f"(this is layer {self.index})"
+        if index < 0:
+            raise self.section.error(f"{key}={number} points before the first layer {here}", key)
+        if index >= self.index:
+            raise self.section.error(
+                f"{key}={number} does not point to an earlier layer {here}", key
+            )
+        return index
+
+    def refuse(self, keys):
+        """Keys (with reasons) of things that are not there; they may stand in the file as 0."""
+        for key, reason in keys.items():
+            if self.section.float(key, 0.0):
+                raise self.section.error(f"{key} is not available: {reason}", key)

@@ -1,0 +1,70 @@
+"""[maxpool]  y = largest value of each window; cells outside the image are ignored."""
+
+from math import prod
+
+from ..ops import maxpool2d
+from .layer import Layer
+
+ABSENT = {
+    "antialiasing": "the blur after a strided pool is not built yet",
+    "maxpool_zero_nonmax": "other values are not zeroed",
+}
+
+
+class Maxpool(Layer):
+    """Window maximum over the plane, or over groups of channels (maxpool_depth)."""
+
+    def __init__(self, section, place):
+        super().__init__(section, place)
+        stride = section.int("stride", 1, 1)
+        self.stride = section.int("stride_y", stride, 1), section.int("stride_x", stride, 1)
+        self.size = section.int("size", stride, 1)
+        # both sides together; the smaller half lies above and left
+        self.padding = section.int("padding", self.size - 1, 0)
+        self.maxpool_depth = section.bool("maxpool_depth", False)
+        self.out_channels = section.int("out_channels", 1, 1)
+        self.refuse(ABSENT)
+        self.begin(place)
+
+    def shape(self, x):
+        channels, height, width = x
+        if self.maxpool_depth:
+            return self._depth_shape(channels), height, width
+        if self.size > min(height, width) + self.padding:
+            raise self.section.error(
+                f"size={self.size} is larger than the input {height} x {width} with "
+                f"padding {self.padding}",
+                "size",
+            )
+        rows = (height + self.padding - self.size) // self.stride[0] + 1
+        return channels, rows, (width + self.padding - self.size) // self.stride[1] + 1
+
+    def _depth_shape(self, channels):
+        if channels % self.out_channels:
+            raise self.section.error(
+                f"out_channels={self.out_channels} must divide the {channels} channels of the "
+                "input",
+                "out_channels",
+            )
+        return self.out_channels
+
+    def forward(self, x):
+        if not self.maxpool_depth:
+            return maxpool2d(x, self.size, self.stride, self.padding)
+        # output channel g is the largest of the input channels g, g + out_channels, ...
+        n, channels, height, width = x.shape
+        steps = channels // self.out_channels
+        return x.reshape(n, steps, self.out_channels, height, width).max(1).values
+
+    def flops(self):
+        return 0 if self.maxpool_depth else self.size**2 * prod(self.out_shape)
+
+    def window(self):
+        return (1, 1) if self.maxpool_depth else (self.size, max(self.stride))
+
+    def describe(self):
+        if self.maxpool_depth:
+            return str(self.out_channels), "depth"
+        down, across = self.stride
+        stride = str(down) if down == across else f"{across}x{down}"
+        return "", f"{self.size} x {self.size} / {stride}"

@@ -1,0 +1,102 @@
+"""[shortcut]  y = f(a0 x0 + a1 x1 + ...): the layer before plus each layer of `from`.
+
+Channels beyond those of a source pass unchanged. Without weights every a is 1; with weights
+
+    none      a = w            relu     a = r / (1e-4 + sum of r),  r = max(w, 0.001)
+    softmax   a = e^(w - max) / (1e-4 + sum of e^(w - max)),  sums over the inputs
+"""
+
+from math import prod
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+from ..ops import ACTIVATIONS, activate
+from .layer import Layer, times
+
+WEIGHTS = {"none": None, "per_feature": 1, "per_layer": 1, "per_channel": None}
+NORMALIZATIONS = ("none", "relu", "avg_relu", "softmax")
+
+
+class Shortcut(Layer):
+    """Sum of layers, if wanted with a learned weight for each input (or each of its channels)."""
+
+    def __init__(self, section, place):
+        super().__init__(section, place)
+        self.sources = self.sources + self.refer(place, "from")
+        self.activation = section.choice("activation", ACTIVATIONS, "linear")
+        self.weights_type = section.choice("weights_type", tuple(WEIGHTS), "none")
+        self.normalization = section.choice("weights_normalization", NORMALIZATIONS, "none")
+        self.begin(place)
+        self.weight = None
+        if self.weights_type != "none":
+            width = WEIGHTS[self.weights_type] or self.out_shape[0]
+            place.check(section, "parameters", len(self.sources) * width)
+            self.weight = nn.Parameter(torch.ones(len(self.sources) * width))
+
+    def shape(self, x, *sources):
+        for index, source in zip(self.sources[1:], sources, strict=True):
+            if source[1:] != x[1:]:
+                raise self.section.error(
+                    f"adds layer {index} ({times(source)}) to the layer before ({times(x)}), "
+                    "whose height and width differ",
+                    "from",
+                )
+        return x
+
+    def forward(self, x, *sources):
+        if self.weight is None:
+            for source in sources:
+                x = _add(x, source)
+            return activate(x, self.activation)
+        weight = self.weight.view(len(self.sources), -1)
+        factors = _Normalise.apply(weight, self.normalization)[:, None, :, None, None]
+        x = x * factors[0]
+        for source, factor in zip(sources, factors[1:], strict=True):
+            channels = min(source.shape[1], factor.shape[1]) if factor.shape[1] > 1 else None
+            x = _add(x, source[:, :channels] * factor[:, :channels])
+        return activate(x, self.activation)
+
+    def stored(self):
+        return () if self.weight is None else (self.weight,)
+
+    def flops(self):
+        return prod(self.out_shape) * (len(self.sources) - 1)
+
+    def describe(self):
+        names = " ".join(str(source) for source in self.sources[1:])
+        return names, "" if self.weight is None else f"{self.weights_type} {self.normalization}"
+
+
+def _add(x, source):
+    """x + source over the channels that both have."""
+    channels = min(x.shape[1], source.shape[1])
+    if channels == x.shape[1]:
+        return x + source[:, :channels]
+    return torch.cat([x[:, :channels] + source, x[:, channels:]], 1)
+
+
+class _Normalise(torch.autograd.Function):
+    """w (inputs, channels) -> a. The gradient is Darknet's: grad_a * a, not the true one."""
+
+    @staticmethod
+    def forward(ctx, weight, kind):
+        if kind == "none":
+            factor, slope = weight.clone(), torch.ones_like(weight)
+        elif kind == "softmax":
+            factor = _share(torch.exp(weight - weight.amax(0)))
+            slope = factor * (1 - factor)
+        else:
+            slope = factor = _share(weight.clamp(min=0.001))
+        ctx.save_for_backward(slope)
+        return factor
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_factor):
+        return grad_factor * ctx.saved_tensors[0], None
+
+
+def _share(positive):
+    return positive / (positive.sum(0) + 1e-4)

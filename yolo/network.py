@@ -1,0 +1,235 @@
+"""[Section] -> Network: an ordinary module that runs its layers in order.
+
+forward     x (N, C, H, W), 0..1 -> outputs of the heads
+loss        x, truth -> Report, whose total.backward() leaves Darknet's gradients
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .cfg import suggestion
+from .layers import ABSENT, LAYERS, Place
+from .layers.layer import check_outputs, times
+from .options import NetOptions
+
+
+@dataclass
+class State:
+    """What a head may need to know beside its input and the truth."""
+
+    options: NetOptions
+    input_shape: tuple  # (C, H, W)
+    iteration: int
+    seen: int
+
+    @property
+    def height(self):
+        return self.input_shape[1]
+
+    @property
+    def width(self):
+        return self.input_shape[2]
+
+
+@dataclass
+class Report:
+    """The loss of one mini-batch."""
+
+    total: Tensor  # sum of the heads'; its backward leaves minus Darknet's *_updates in .grad
+    cost: float  # mean of the heads' costs for one image, as Darknet prints it
+    heads: list  # HeadLoss of each head, in order
+    indices: list  # the number of each head's layer
+
+
+class Network(nn.Module):
+    """A Darknet network."""
+
+    def __init__(self, sections, seed=0):
+        super().__init__()
+        self.sections = sections
+        self.cfg_path = sections[0].path
+        self.options = NetOptions.read(_net_section(sections[0]))
+        self.input_shape = self.options.input_shape
+        self.names = None
+        self.seen = 0  # images, in training
+        self.iteration = 0  # updates of the weights
+        self.is_fused = False
+        self.layers = nn.ModuleList(_build(sections, self.options))
+        self._plan()
+        self._freeze()
+        self.reset_parameters(seed)
+
+    def reset_parameters(self, seed=0):
+        """Darknet's initial values, from a seed."""
+        generator = torch.Generator().manual_seed(seed)
+        for layer in self.layers:
+            layer.reset_parameters(generator)
+
+    def _plan(self):
+        """Which outputs are wanted, and after which layer each one is read no more."""
+        heads = [layer.index for layer in self.layers if layer.is_output]
+        self.heads = heads or [len(self.layers) - 1]
+        last_reader = {s: layer.index for layer in self.layers for s in layer.sources}
+        self._drop = [[] for _ in self.layers]
+        for source, reader in last_reader.items():
+            self._drop[reader].append(source)
+        self._unread = {layer.index for layer in self.layers} - set(last_reader)
+
+    def _freeze(self):
+        """stopbackward and train_only_bn hold for every layer up to the one that has them."""
+        self._frozen_until = [0] * len(self.layers)  # iteration from which a layer trains
+        for layer in self.layers:
+            until = math.inf if layer.stopbackward == 1 else layer.stopbackward
+            before = self.layers[: layer.index + 1]
+            for earlier in before:
+                now = self._frozen_until[earlier.index]
+                self._frozen_until[earlier.index] = max(now, until)
+                if until == math.inf or layer.train_only_bn:
+                    earlier.requires_grad_(False)
+
+    def train(self, mode=True):
+        """Training or evaluation; layers that never train stay in evaluation."""
+        super().train(mode)
+        for layer, until in zip(self.layers, self._frozen_until, strict=True):
+            if until == math.inf:
+                layer.eval()
+        return self
+
+    def forward(self, x):
+        """Outputs of the heads, activated as Darknet leaves them (no head: the last layer's)."""
+        kept = self._run(x, keep=set(self.heads))
+        return [kept[index] for index in self.heads]
+
+    def outputs(self, x):
+        """The output of every layer."""
+        kept = self._run(x, keep=set(range(len(self.layers))))
+        return [kept[index] for index in range(len(self.layers))]
+
+    def _run(self, x, keep, visit=None):
+        """Runs all layers; an output that is not to be kept is dropped after its last reader."""
+        self._check_input(x)
+        outputs = {-1: x}
+        for layer in self.layers:
+            inputs = [outputs[source] for source in layer.sources]
+            if visit:
+                visit(layer, inputs)
+            if keep or layer.index not in self._unread:
+                outputs[layer.index] = self._step(layer, inputs)
+            for source in self._drop[layer.index]:
+                if source not in keep:
+                    del outputs[source]
+        return outputs
+
+    def _step(self, layer, inputs):
+        if layer.onlyforward or self.iteration < self._frozen_until[layer.index]:
+            with torch.no_grad():
+                return layer(*inputs)
+        return layer(*inputs)
+
+    def _check_input(self, x):
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.input_shape:
+            raise ValueError(
+                f"{self.cfg_path}: the network takes (N, {', '.join(map(str, self.input_shape))}), "
+                f"got {tuple(x.shape)}; resize() sets another height and width"
+            )
+
+    def loss(self, x, truth):
+        """truth: boxes (M, 6) image index, class, x, y, w, h, relative; or labels (N)."""
+        state = State(self.options, self.input_shape, self.iteration, self.seen)
+        heads, indices = [], []
+
+        def visit(layer, inputs):
+            if hasattr(layer, "loss") and not layer.onlyforward:
+                heads.append(layer.loss(inputs[0], truth, state))
+                indices.append(layer.index)
+
+        self._run(x, keep=(), visit=visit)
+        if not heads:
+            raise ValueError(f"{self.cfg_path}: has no layer with a loss, such as [yolo]")
+        cost = sum(head.cost for head in heads) / len(heads) / max(1, len(x))
+        return Report(sum(head.total for head in heads), cost, heads, indices)
+
+    def resize(self, height, width):
+        """Takes inputs of another size from now on; weights stay."""
+        if min(height, width) < 1:
+            raise ValueError(f"{self.cfg_path}: cannot be resized to {height} x {width}")
+        shapes = {-1: (self.input_shape[0], height, width)}
+        for layer in self.layers:
+            shapes[layer.index] = layer.shape(*(shapes[source] for source in layer.sources))
+            check_outputs(layer, shapes[layer.index])
+        self.input_shape = shapes[-1]
+        for layer in self.layers:
+            layer.resized([shapes[s] for s in layer.sources], shapes[layer.index])
+        return self
+
+    def fused(self):
+        """A copy for inference, batch normalisation folded into the weights."""
+        net = copy.deepcopy(self).eval().requires_grad_(False)
+        for layer in net.layers:
+            layer.fuse()
+        net.is_fused = True
+        return net
+
+    def predict(self, source, **settings):
+        """Detections of an image (path or array) or a list of them; see yolo.predict."""
+        from .predict import predict
+
+        return predict(self, source, **settings)
+
+    def summary(self):
+        """Darknet's table of layers, with totals."""
+        from .summary import table
+
+        return table(self)
+
+    def summary_dict(self):
+        """The table's content, for JSON."""
+        from .summary import as_dict
+
+        return as_dict(self)
+
+    def extra_repr(self):
+        return f"{self.cfg_path}, input {times(self.input_shape)}, {len(self.layers)} layers"
+
+
+def _net_section(section):
+    if section.name not in ("net", "network"):
+        raise section.error(f"stands first, where [net] must{suggestion(section.name, ['net'])}")
+    return section
+
+
+def _build(sections, options):
+    """The layers, none of them larger than the limits, unknown keys warned of."""
+    if len(sections) == 1:
+        raise sections[0].error("is the only section: the network has no layer")
+    place = Place(options, {-1: options.input_shape})
+    check_input(sections[0], options)
+    for section in sections[1:]:
+        layer = _layer_class(section)(section, place)
+        place.add(layer)
+        section.warn_unknown()
+    return place.layers
+
+
+def check_input(section, options):
+    """Refuses an input beyond the limits."""
+    check_outputs(_Input(section), options.input_shape)
+
+
+@dataclass
+class _Input:
+    section: object
+
+
+def _layer_class(section):
+    if section.name in LAYERS:
+        return LAYERS[section.name]
+    if section.name in ABSENT:
+        raise section.error("is a section of Darknet that this program does not build")
+    if section.name in ("net", "network"):
+        raise section.error("must be the first section, and stand only once")
+    raise section.error(f"is not a known section{suggestion(section.name, LAYERS)}")
