@@ -65,8 +65,8 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def iou_matrix(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
-    """IoU of every box of a (N, 4) with every box of b (M, 4), left-top-right-bottom: (N, M)."""
-    a, b = a_xyxy[:, None].unbind(-1), b_xyxy[None].unbind(-1)
+    """IoU of every box of a (..., N, 4) with every box of b (..., M, 4), xyxy: (..., N, M)."""
+    a, b = a_xyxy[..., :, None, :].unbind(-1), b_xyxy[..., None, :, :].unbind(-1)
     area_a, area_b = ((e[2] - e[0]) * (e[3] - e[1]) for e in (a, b))
     return _ratio(_intersection(a, b), area_a, area_b)
 
