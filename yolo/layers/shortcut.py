@@ -78,24 +78,20 @@ def _add(x, source):
 
 
 class _Normalise(torch.autograd.Function):
-    """w (inputs, channels) -> a. The gradient is Darknet's: grad_a * a, not the true one."""
+    """w (inputs, channels) -> a. As in Darknet, the gradient by `a` is taken for that by w."""
 
     @staticmethod
     def forward(ctx, weight, kind):
         if kind == "none":
-            factor, slope = weight.clone(), torch.ones_like(weight)
-        elif kind == "softmax":
-            factor = _share(torch.exp(weight - weight.amax(0)))
-            slope = factor * (1 - factor)
-        else:
-            slope = factor = _share(weight.clamp(min=0.001))
-        ctx.save_for_backward(slope)
-        return factor
+            return weight.clone()
+        if kind == "softmax":
+            return _share(torch.exp(weight - weight.amax(0)))
+        return _share(weight.clamp(min=0.001))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_factor):
-        return grad_factor * ctx.saved_tensors[0], None
+        return grad_factor, None
 
 
 def _share(positive):

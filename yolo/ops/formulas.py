@@ -111,8 +111,8 @@ FORMULAS = {
     "relu6": (lambda x: x.clamp(0, 6), lambda x, y: _inside(y, 0, 6)),
     "relie": (lambda x: torch.where(x > 0, x, 0.01 * x), lambda x, y: _slope(y, 0.01)),
     "leaky": (lambda x: torch.where(x > 0, x, 0.1 * x), lambda x, y: _slope(y, 0.1)),
-    # Darknet on a GPU divides by the slope here
-    "revleaky": (lambda x: torch.where(x > 0, x, 0.1 * x), lambda x, y: _slope(y, 10.0)),
+    # Darknet on a GPU divides by the slope here, on a CPU it multiplies, as is right
+    "revleaky": (lambda x: torch.where(x > 0, x, 0.1 * x), lambda x, y: _slope(y, 0.1)),
     "ramp": (lambda x: torch.where(x > 0, 1.1 * x, 0.1 * x), lambda x, y: _slope(y, 0.1, 1.1)),
     "linear": (lambda x: x.clone(), lambda x, y: torch.ones_like(y)),
     "tanh": (torch.tanh, lambda x, y: 1 - y * y),
