@@ -1,0 +1,258 @@
+// Convolution on tensor cores, columns formed on the fly. NHWC with a pixel pitch, weights k r s c.
+//
+//     pass      rows (pixels)  columns  depth    left                     right
+//     forward   n*p*q          k        r*s*c    pixels of x              weight
+//     grad_x    n*h*w          c        r*s*k    pixels of grad_y         weight, as c r s k
+//
+// Rows, columns and depth are those of one group. Both passes are one kernel: a row gathers source
+// pixels at a regular grid of taps. grad_x of a strided convolution is split by the position of the
+// pixel modulo the stride: each part reads only the taps that reach it, none that would be zero.
+//
+//     tile in shared memory   rows of 4 chunks of 16 bytes (64 bytes); chunk c of row i lies at
+//                             c ^ (i / 2 % 4), so the 8 rows that ldmatrix reads fill all 32 banks
+//     pipeline                4 stages of cp.async, one barrier a step
+//     result                  through shared memory as float, then written 16 bytes a thread
+#include "activation.cuh"
+#include "cuda_api.h"
+#include "gather.cuh"
+#include "implicit.h"
+
+namespace {
+
+using namespace tensor_tile;
+using namespace gather;
+
+template <class Format>
+__device__ __forceinline__ void multiply_step(Accumulators& sum, const uint4* left,
+                                              const uint4* right, int warp_row, int warp_column) {
+    int lane = int(threadIdx.x) % 32;
+    UNROLL for (int half = 0; half < 2; ++half) {
+        uint32_t a[ROW_FRAGMENTS][4], b[COLUMN_FRAGMENTS][2], pair[4];
+        UNROLL for (int i = 0; i < ROW_FRAGMENTS; ++i) {
+            ldmatrix_x4<false>(a[i],
+                               left + place(warp_row + i * 16 + lane % 16, half * 2 + lane / 16));
+        }
+        UNROLL for (int j = 0; j < COLUMN_FRAGMENTS; j += 2) {
+            int row = warp_column + j * 8 + lane / 16 * 8 + lane % 8;
+            ldmatrix_x4<false>(pair, right + place(row, half * 2 + lane / 8 % 2));
+            two_fragments(pair, b[j], b[j + 1]);
+        }
+        multiply<Format>(sum, a, b);
+    }
+}
+
+// target = activation(scale * sum + bias) + residual, one chunk of channels a thread.
+template <class Format, int COLUMNS>
+__device__ void write_tile(const Gather& g, const float* tile, int64_t row0, int column0) {
+    using Storage = typename Format::Storage;
+    constexpr int PITCH = COLUMNS + 8, PER_ROW = COLUMNS / Format::CHUNK;
+    int64_t rows = int64_t(g.images) * g.y.positions * g.x.positions;
+    for (int i = int(threadIdx.x); i < ROWS * PER_ROW; i += THREADS<COLUMNS>) {
+        int64_t row = row0 + i / PER_ROW;
+        int column = column0 + i % PER_ROW * Format::CHUNK;
+        if (row >= rows || column >= g.columns) continue;
+        int64_t line = row / g.x.positions, n = line / g.y.positions;
+        int x = int(row % g.x.positions) * g.x.target_step + g.x.target_first;
+        int y = int(line % g.y.positions) * g.y.target_step + g.y.target_first;
+        int64_t pixel = (n * g.y.target_size + y) * g.x.target_size + x;
+        int filter = int(blockIdx.z) * g.columns + column;
+        Storage* target = static_cast<Storage*>(g.target) + pixel * g.target_pitch + filter;
+        const Storage* residual = static_cast<const Storage*>(g.residual);
+        if (residual != nullptr) residual += pixel * g.residual_pitch + filter;
+        const float* from = tile + i / PER_ROW * PITCH + i % PER_ROW * Format::CHUNK;
+        Chunk<Format> chunk;
+        UNROLL for (int e = 0; e < Format::CHUNK; ++e) {
+            if (column + e >= g.columns) break;
+            float value = load_shared(from + e);
+            if (g.scale != nullptr) value *= load(g.scale + filter + e);
+            if (g.bias != nullptr) value += load(g.bias + filter + e);
+            value = activate(g.activation, value);
+            if (residual != nullptr) value += widen(load(residual + e));
+            chunk.element[e] = rounded<Storage>(value);
+        }
+        if (g.target_aligned && column + Format::CHUNK <= g.columns) {
+            store(reinterpret_cast<uint4*>(target), chunk.all);
+            continue;
+        }
+        UNROLL for (int e = 0; e < Format::CHUNK; ++e) {
+            if (column + e < g.columns) store(target + e, chunk.element[e]);
+        }
+    }
+}
+
+template <class Format, int COLUMNS>
+__global__ void __launch_bounds__(THREADS<COLUMNS>, 2) gather_kernel(const Gather g) {
+    constexpr int STAGE = (ROWS + COLUMNS) * CHUNKS;
+    SHARED_DYN(uint4, tiles);
+    int column_tiles = (g.columns + COLUMNS - 1) / COLUMNS;
+    int64_t row0 = int64_t(blockIdx.x / column_tiles) * ROWS;  // neighbours share source pixels
+    int column0 = int(blockIdx.x % column_tiles) * COLUMNS;
+    int warp = int(threadIdx.x) / 32;
+    int warp_row = warp % 2 * WARP_ROWS, warp_column = warp / 2 * WARP_COLUMNS;
+    Loader<Format, COLUMNS> loader(g, row0, column0);
+    int depth_steps = (g.channels + loader.DEPTH - 1) / loader.DEPTH;
+    int steps = g.y.taps * g.x.taps * depth_steps;
+    for (int i = 0; i < STAGES - 1; ++i) {
+        uint4* stage = tiles + i * STAGE;
+        if (i < steps) loader.load_step(g, stage, stage + ROWS * CHUNKS);
+        copy_commit();
+    }
+    Accumulators sum = {};
+    for (int i = 0; i < steps; ++i) {
+        copy_wait<STAGES - 2>();
+        __syncthreads();  // stage i is there for all, and all are done with stage i - 1
+        uint4* next = tiles + (i + STAGES - 1) % STAGES * STAGE;
+        if (i + STAGES - 1 < steps) loader.load_step(g, next, next + ROWS * CHUNKS);
+        copy_commit();
+        const uint4* stage = tiles + i % STAGES * STAGE;
+        multiply_step<Format>(sum, stage, stage + ROWS * CHUNKS, warp_row, warp_column);
+    }
+    copy_wait<0>();
+    __syncthreads();
+    float* result = reinterpret_cast<float*>(tiles);
+    each_accumulator(sum, warp_row, warp_column, [&](int row, int column, float value) {
+        store_shared(result + row * (COLUMNS + 8) + column, value);
+    });
+    __syncthreads();
+    write_tile<Format, COLUMNS>(g, result, row0, column0);
+}
+
+template <class Format, int COLUMNS>
+int launch_gather(const Gather& g, int groups, Stream stream) {
+    constexpr size_t STAGE_BYTES = (ROWS + COLUMNS) * CHUNKS * 16 * STAGES;
+    constexpr size_t RESULT_BYTES = ROWS * (COLUMNS + 8) * sizeof(float);
+    constexpr size_t BYTES = STAGE_BYTES > RESULT_BYTES ? STAGE_BYTES : RESULT_BYTES;
+    int64_t rows = int64_t(g.images) * g.y.positions * g.x.positions;
+    if (rows == 0) return YOLO_OK;
+    int64_t tiles = (rows + ROWS - 1) / ROWS * ((g.columns + COLUMNS - 1) / COLUMNS);
+    dim3 grid(blocks_for(tiles, 1), 1, unsigned(groups));
+    auto kernel = gather_kernel<Format, COLUMNS>;
+    int status = allow_shared(kernel, BYTES);
+    if (status != YOLO_OK) return status;
+    LAUNCH(kernel, grid, dim3(THREADS<COLUMNS>), BYTES, stream, g);
+    return launch_status();
+}
+
+template <class Format>
+int launch_gather(const Gather& g, int groups, Stream stream) {
+    return g.columns <= 64 ? launch_gather<Format, 64>(g, groups, stream)
+                           : launch_gather<Format, 128>(g, groups, stream);
+}
+
+// weight (k, r, s, c of a group) -> [row][r][s][pitch], zeros up to the pitch; rows are filters,
+// or channels of x where TURNED (channels k then).
+template <class Storage, bool TURNED>
+__global__ void arrange_kernel(const Storage* weight, Storage* out, int groups, int filters,
+                               int taps, int channels, int pitch) {
+    int64_t rows = int64_t(groups) * (TURNED ? channels : filters);
+    int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i >= rows * taps * pitch) return;
+    int depth = int(i % pitch), tap = int(i / pitch % taps);
+    int64_t row = i / pitch / taps;
+    int64_t group = row / (TURNED ? channels : filters);
+    int in_group = int(row % (TURNED ? channels : filters));
+    int k = TURNED ? depth : in_group, c = TURNED ? in_group : depth;
+    Storage value = {};
+    if (k < filters && c < channels)
+        value = load(weight + ((group * filters + k) * taps + tap) * channels + c);
+    store(out + i, value);
+}
+
+template <class Format, bool TURNED>
+const void* arrange(const YoloConv& call, Gather& g, Stream stream) {
+    using Storage = typename Format::Storage;
+    const ConvShape& a = call.shape;
+    int taps = a.r * a.s, filters = a.k / a.groups, channels = a.c / a.groups;
+    g.weight_pitch = round_up(TURNED ? filters : channels, Format::CHUNK);
+    if (!TURNED && g.weight_pitch == channels) return call.weight;
+    int64_t count = int64_t(TURNED ? a.c : a.k) * taps * g.weight_pitch;
+    auto kernel = arrange_kernel<Storage, TURNED>;
+    LAUNCH(kernel, dim3(blocks_for(count, 256)), dim3(256), 0, stream,
+           static_cast<const Storage*>(call.weight), static_cast<Storage*>(call.workspace),
+           a.groups, filters, taps, channels, g.weight_pitch);
+    return call.workspace;
+}
+
+template <class Format>
+int forward(const YoloConv& call, Stream stream) {
+    const ConvShape& a = call.shape;
+    Gather g = {};
+    g.y = {a.p, a.h, a.stride_y, -a.pad_y, a.dilation_y, a.r, 0, 1, a.p, 1, 0};
+    g.x = {a.q, a.w, a.stride_x, -a.pad_x, a.dilation_x, a.s, 0, 1, a.q, 1, 0};
+    g.images = a.n, g.channels = a.c / a.groups, g.columns = a.k / a.groups;
+    g.source = call.x, g.source_pitch = call.x_strides.w;
+    g.source_aligned = chunks_aligned<Format>(call.x, call.x_strides.w, g.channels, a.groups);
+    g.weight = arrange<Format, false>(call, g, stream), g.r = a.r, g.s = a.s;
+    g.target = call.y, g.target_pitch = call.y_strides.w;
+    g.target_aligned = chunks_aligned<Format>(call.y, call.y_strides.w, g.columns, a.groups);
+    g.scale = call.scale, g.bias = static_cast<const float*>(call.bias);
+    g.residual = call.residual, g.residual_pitch = call.residual_pitch;
+    g.activation = call.activation;
+    return launch_gather<Format>(g, a.groups, stream);
+}
+
+// The pixels h = position * stride + part: taps r with (part + pad - r * dilation) % stride == 0
+// reach them, at p = position + (part + pad - r * dilation) / stride. Such r lie period apart.
+Axis part_axis(int part, int h, int p, int r, int stride, int pad, int dilation) {
+    int period = stride / greatest_common_divisor(stride, dilation), first = 0;
+    while (first < period && (part + pad - first * dilation) % stride != 0) ++first;
+    int taps = first < period && first < r ? (r - first + period - 1) / period : 0;
+    int positions = part < h ? (h - part + stride - 1) / stride : 0;
+    int offset = taps > 0 ? (part + pad - first * dilation) / stride : 0;
+    return {positions, p, 1,      offset, -period * dilation / stride, taps, first,
+            period,    h, stride, part};
+}
+
+template <class Format>
+int grad_x(const YoloConv& call, Stream stream) {
+    const ConvShape& a = call.shape;
+    Gather g = {};
+    g.images = a.n, g.channels = a.k / a.groups, g.columns = a.c / a.groups;
+    g.source = call.y, g.source_pitch = call.y_strides.w;
+    g.source_aligned = chunks_aligned<Format>(call.y, call.y_strides.w, g.channels, a.groups);
+    g.weight = arrange<Format, true>(call, g, stream), g.r = a.r, g.s = a.s;
+    g.target = call.x, g.target_pitch = call.x_strides.w;
+    g.target_aligned = chunks_aligned<Format>(call.x, call.x_strides.w, g.columns, a.groups);
+    g.activation = LINEAR;
+    for (int y = 0; y < a.stride_y; ++y)
+        for (int x = 0; x < a.stride_x; ++x) {
+            g.y = part_axis(y, a.h, a.p, a.r, a.stride_y, a.pad_y, a.dilation_y);
+            g.x = part_axis(x, a.w, a.q, a.s, a.stride_x, a.pad_x, a.dilation_x);
+            int status = launch_gather<Format>(g, a.groups, stream);
+            if (status != YOLO_OK) return status;
+        }
+    return YOLO_OK;
+}
+
+template <class Format>
+int run(const YoloConv& call, YoloPass pass, Stream stream) {
+    if (pass == YOLO_FORWARD) return forward<Format>(call, stream);
+    if (pass == YOLO_GRAD_X) return grad_x<Format>(call, stream);
+    return implicit_grad_weight(call, stream);
+}
+
+}  // namespace
+
+int64_t yolo_cuda_conv_implicit_workspace(const YoloConv* call, YoloPass pass) {
+    const ConvShape& a = call->shape;
+    int size = call->type == YOLO_FLOAT32 ? 4 : 2, chunk = 16 / size;
+    int64_t taps = int64_t(a.r) * a.s;
+    if (pass == YOLO_GRAD_WEIGHT) return implicit_grad_weight_workspace(*call);
+    if (pass == YOLO_GRAD_X) return a.c * taps * round_up(a.k / a.groups, chunk) * size;
+    int pitch = round_up(a.c / a.groups, chunk);
+    return pitch == a.c / a.groups ? 0 : a.k * taps * pitch * size;
+}
+
+int yolo_cuda_conv_implicit(const YoloConv* call, YoloPass pass, void* stream) {
+    const ConvShape& a = call->shape;
+    if (!consistent(a) || !pixels_flat(call->x_strides, a.h, a.w) ||
+        !pixels_flat(call->y_strides, a.p, a.q))
+        return YOLO_BAD_SHAPE;
+    if (yolo_cuda_conv_implicit_workspace(call, pass) > call->workspace_bytes)
+        return YOLO_WORKSPACE_TOO_SMALL;
+    auto s = static_cast<Stream>(stream);
+    if (call->type == YOLO_FLOAT32) return run<Tf32>(*call, pass, s);
+    if (call->type == YOLO_BFLOAT16) return run<Bf16>(*call, pass, s);
+    if (call->type == YOLO_FLOAT16) return run<Fp16>(*call, pass, s);
+    return YOLO_BAD_TYPE;
+}

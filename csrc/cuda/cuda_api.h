@@ -1,0 +1,54 @@
+// The CUDA kernels as plain functions: pointers, shapes, a stream. Nothing here allocates, waits
+// or knows Python or PyTorch. Each function returns 0 or a status; yolo_cuda_message explains it.
+// Compiled for the emulator the same functions take pointers to ordinary memory.
+#pragma once
+#include <cstdint>
+
+#include "conv_shape.h"
+
+#define YOLO_CUDA_API extern "C" __attribute__((visibility("default")))
+
+enum YoloType : int { YOLO_FLOAT32, YOLO_FLOAT64, YOLO_BFLOAT16, YOLO_FLOAT16 };
+enum YoloPass : int { YOLO_FORWARD, YOLO_GRAD_X, YOLO_GRAD_WEIGHT };
+// Statuses of our own; those from 1 on are CUDA's.
+enum YoloStatus : int {
+    YOLO_OK = 0,
+    YOLO_BAD_SHAPE = -1,
+    YOLO_BAD_TYPE = -2,
+    YOLO_WORKSPACE_TOO_SMALL = -3,
+    YOLO_NOT_ALIGNED = -4,
+    YOLO_EMULATOR_FAILED = -5
+};
+
+// x and y are gradients where the pass says so. bias: one value per filter, or null.
+struct YoloConv {
+    ConvShape shape;
+    YoloType type;  // of x, weight and y
+    void* x;
+    Strides x_strides;
+    void* weight;
+    void* bias;
+    void* y;
+    Strides y_strides;
+    void* workspace;
+    int64_t workspace_bytes;
+    // conv_implicit alone: y = activation(scale * conv + bias) + residual, each optional
+    const float* scale;
+    const void* residual;
+    int64_t residual_pitch;  // elements from pixel to pixel
+    int activation;          // number of an activation; LINEAR where none
+    int splits;              // of the sum of grad_weight; 0: chosen
+};
+
+YOLO_CUDA_API const char* yolo_cuda_message(int status);
+YOLO_CUDA_API int yolo_cuda_device_count();
+
+// Stored columns: float and double, any strides with rows of y flat; weight is (k, c, r, s).
+YOLO_CUDA_API int64_t yolo_cuda_conv_im2col_workspace(const ConvShape* shape, YoloType type);
+YOLO_CUDA_API int yolo_cuda_conv_im2col(const YoloConv* call, YoloPass pass, void* stream);
+
+// Tensor cores: bfloat16, float16, and float as TF32. x and y are NHWC with a pixel pitch (strides
+// n, h, w may be those of a slice of channels), weight is (k, r, s, c), bias is float.
+// grad_weight is written as float (k, r, s, c).
+YOLO_CUDA_API int64_t yolo_cuda_conv_implicit_workspace(const YoloConv* call, YoloPass pass);
+YOLO_CUDA_API int yolo_cuda_conv_implicit(const YoloConv* call, YoloPass pass, void* stream);

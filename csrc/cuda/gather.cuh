@@ -1,0 +1,107 @@
+// The source of conv_implicit: which pixels and which weights a tile reads, and how they get into
+// shared memory. Along each axis the taps of a pass form an arithmetic progression.
+#pragma once
+#include "tensor_tile.cuh"
+
+namespace gather {
+
+using namespace tensor_tile;
+
+constexpr int CHUNKS = 4;  // of 16 bytes in a row of a tile
+
+// One axis of the gather: source = position * step + first + tap * tap_step.
+struct Axis {
+    int positions, source_size;
+    int step, first, tap_step;
+    int taps, weight_first, weight_step;         // which taps of the weight
+    int target_size, target_step, target_first;  // where a position lands in the output
+};
+
+struct Gather {
+    Axis y, x;
+    int images, channels, columns;  // of one group
+    const void* source;
+    int64_t source_pitch;
+    bool source_aligned, target_aligned;
+    const void* weight;  // [column][r][s][weight_pitch]
+    int weight_pitch, r, s;
+    void* target;
+    int64_t target_pitch;
+    const float *scale, *bias;
+    const void* residual;
+    int64_t residual_pitch;
+    int activation;
+};
+
+__device__ __forceinline__ int place(int row, int chunk) {
+    return row * CHUNKS + (chunk ^ (row / 2 % 4));
+}
+
+// Copies tiles of both operands, step by step: channels fastest, then taps. Each thread copies the
+// same chunk of the same rows in every step.
+template <class Format, int COLUMNS>
+struct Loader {
+    static constexpr int PASS = THREADS<COLUMNS> / CHUNKS;  // rows copied at once
+    static constexpr int DEPTH = CHUNKS * Format::CHUNK;
+    using Storage = typename Format::Storage;
+
+    const Storage* image[ROWS / PASS];
+    int y[ROWS / PASS], x[ROWS / PASS];
+    const Storage* filter[COLUMNS / PASS];
+    int row, chunk, channel = 0, tap_y = 0, tap_x = 0;
+
+    __device__ Loader(const Gather& g, int64_t row0, int column0) {
+        row = int(threadIdx.x) / CHUNKS;
+        chunk = int(threadIdx.x) % CHUNKS;
+        const Storage* source = static_cast<const Storage*>(g.source) + blockIdx.z * g.channels;
+        UNROLL for (int i = 0; i < ROWS / PASS; ++i) {
+            int64_t position = row0 + row + i * PASS;
+            int in_row = int(position % g.x.positions);
+            int64_t line = position / g.x.positions;
+            int64_t n = line / g.y.positions;
+            bool exists = n < g.images;
+            image[i] =
+                source + (exists ? n : 0) * g.y.source_size * g.x.source_size * g.source_pitch;
+            // a row past the end lies far outside the image, where all is zero
+            y[i] = exists ? int(line % g.y.positions) * g.y.step + g.y.first : -(1 << 29);
+            x[i] = in_row * g.x.step + g.x.first;
+        }
+        const Storage* weight = static_cast<const Storage*>(g.weight);
+        UNROLL for (int i = 0; i < COLUMNS / PASS; ++i) {
+            int column = column0 + row + i * PASS;
+            filter[i] = column < g.columns ? weight + (int64_t(blockIdx.z) * g.columns + column) *
+                                                          g.r * g.s * g.weight_pitch
+                                           : nullptr;
+        }
+    }
+
+    __device__ void load_step(const Gather& g, uint4* left, uint4* right) {
+        int c = channel + chunk * Format::CHUNK, left_over = g.channels - c;
+        UNROLL for (int i = 0; i < ROWS / PASS; ++i) {
+            int at_y = y[i] + tap_y * g.y.tap_step, at_x = x[i] + tap_x * g.x.tap_step;
+            bool inside = unsigned(at_y) < unsigned(g.y.source_size) &&
+                          unsigned(at_x) < unsigned(g.x.source_size) && left_over > 0;
+            int64_t pixel = inside ? int64_t(at_y) * g.x.source_size + at_x : 0;
+            copy_chunk<Format>(left + place(row + i * PASS, chunk),
+                               image[i] + (inside ? pixel * g.source_pitch + c : 0),
+                               inside ? left_over : 0, g.source_aligned);
+        }
+        int r = g.y.weight_first + tap_y * g.y.weight_step;
+        int s = g.x.weight_first + tap_x * g.x.weight_step;
+        UNROLL for (int i = 0; i < COLUMNS / PASS; ++i) {
+            bool inside = filter[i] != nullptr && left_over > 0;
+            int64_t offset = inside ? int64_t(r * g.s + s) * g.weight_pitch + c : 0;
+            const Storage* from = inside ? filter[i] : static_cast<const Storage*>(g.weight);
+            copy_chunk<Format>(right + place(row + i * PASS, chunk), from + offset,
+                               inside ? left_over : 0, true);
+        }
+        channel += DEPTH;
+        if (channel < g.channels) return;
+        channel = 0;
+        if (++tap_x < g.x.taps) return;
+        tap_x = 0;
+        ++tap_y;
+    }
+};
+
+}  // namespace gather

@@ -1,0 +1,153 @@
+"""Builds the CUDA kernels for the emulator once per change of their sources.
+
+YOLO_CUDA_LIBRARY names a library built with nvcc instead: the same tests then run on the GPU.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from yolo.ops.cuda import Kernels
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPILER = os.environ.get("CXX", "g++")
+FLAGS = [
+    "-std=c++17",
+    "-O1",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-DYOLO_EMULATOR",
+]
+
+
+def sources():
+    csrc = ROOT / "csrc"
+    probe = ROOT / "tests" / "cuda" / "probe.cu"
+    return [*sorted([*csrc.glob("emulator/*.cpp"), *csrc.glob("cuda/*.cu")]), probe]
+
+
+def fingerprint():
+    """Changes with any file that the build reads."""
+    headers = [*(ROOT / "csrc").glob("*/*.h"), *(ROOT / "csrc").glob("cuda/*.cuh")]
+    files = sorted([*headers, *sources()])
+    digest = hashlib.sha256(" ".join([COMPILER, *FLAGS]).encode())
+    for path in files:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def compile_one(path, folder):
+    target = folder / f"{path.name}.o"
+    command = [COMPILER, *FLAGS, "-x", "c++", "-c", str(path), "-o", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+    return target
+
+
+def build_emulator():
+    library = ROOT / "build" / f"emulator-{fingerprint()}" / "kernels.so"
+    if library.exists():
+        return library
+    folder = library.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(lambda path: compile_one(path, folder), sources()))
+    partial = folder / f"partial-{os.getpid()}.so"
+    subprocess.run([COMPILER, "-shared", "-o", partial, *objects], check=True)
+    partial.replace(library)  # whole or not there, even where two runs build at once
+    return library
+
+
+class Emulator:
+    """The emulated kernels and what can be asked of the machine below them."""
+
+    device = torch.device("cpu")
+    emulated = True
+
+    def __init__(self, path):
+        self.kernels = Kernels(path, on_cuda=False)
+        self.library = self.kernels.library
+
+    def set_order(self, order):
+        self.library.emulator_set_order(("forward", "reverse", "random").index(order), 7)
+
+    def count(self, run):
+        """Counters of the launches that run() makes."""
+        names = [
+            "shared_requests",
+            "shared_wavefronts",
+            "global_requests",
+            "global_sectors",
+            "global_bytes",
+            "mma",
+            "block_barriers",
+            "warp_barriers",
+        ]
+        values = (ctypes.c_uint64 * len(names))()
+        self.library.emulator_count(1, None)
+        run()
+        self.library.emulator_count(0, values)
+        return dict(zip(names, values, strict=True))
+
+
+class Gpu:
+    device = torch.device("cuda")
+    emulated = False
+
+    def __init__(self, path):
+        self.kernels = Kernels(path)
+
+    def set_order(self, order):
+        if order != "forward":
+            pytest.skip("the GPU chooses its own order")
+
+
+@pytest.fixture(scope="session")
+def machine():
+    """Runs the kernels: the emulator, or the GPU if YOLO_CUDA_LIBRARY names a build for it."""
+    library = os.environ.get("YOLO_CUDA_LIBRARY")
+    if library:
+        return Gpu(library)
+    if shutil.which(COMPILER) is None:
+        pytest.skip(f"no compiler {COMPILER} to build the emulator with")
+    return Emulator(build_emulator())
+
+
+@pytest.fixture
+def kernels(machine):
+    machine.set_order("forward")
+    return machine.kernels
+
+
+@pytest.fixture(params=["forward", "reverse", "random"])
+def any_order(request, machine):
+    """The kernels with threads and blocks in each order in turn."""
+    machine.set_order(request.param)
+    yield machine.kernels
+    machine.set_order("forward")
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory(monkeypatch):
+    """Memory that a kernel should fill holds NaN before it does."""
+
+    def poisoned(make):
+        def empty(*args, **kwargs):
+            tensor = make(*args, **kwargs)
+            return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor.fill_(255)
+
+        return empty
+
+    for owner, name in ((torch, "empty"), (torch, "empty_strided"), (torch.Tensor, "new_empty")):
+        monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))
