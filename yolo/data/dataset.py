@@ -1,0 +1,154 @@
+"""Data sets of files: an image list, or a `.data` file that names one, and the labels beside it.
+
+A data set is anything with `classes`, `names`, `len()` and `load(index) -> Sample`, where `load`
+raises ImageError or LabelError for what cannot be used: `shapes.ShapesDataset` is another.
+"""
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import image, labels
+from .image import ImageError
+from .labels import LabelError
+from .lists import DataError, DataFile, Entry, read_list, read_names
+from .loader import Loader, Order, fitted
+from .paths import around, resolve, shown
+from .sample import Batch, Notes, Sample
+
+__all__ = [
+    "Batch",
+    "Check",
+    "DataError",
+    "DataFile",
+    "Dataset",
+    "Entry",
+    "ImageError",
+    "LabelError",
+    "Loader",
+    "Notes",
+    "Order",
+    "Sample",
+    "fitted",
+    "read_list",
+    "read_names",
+]
+
+BROKEN_SHARE = 0.1  # more than this among the images looked at: the data set is refused
+
+
+class Dataset:
+    """Images of a list with Darknet's label files.
+
+    Relative paths are seen from `folders` in turn; without them from the list's folder, then from
+    the working directory. Files are looked for when they are needed.
+    """
+
+    def __init__(self, entries, classes=None, names=None, folders=None, path=None):
+        self.entries = list(entries)
+        self.classes, self.names = classes, names
+        self.path = path  # of the list, for messages
+        self.folders = tuple(folders or around(path))
+
+    @classmethod
+    def from_list(cls, path, classes=None, names=None, data_path=None):
+        """The images of a list file; `data_path` is the `.data` file that names the list."""
+        return cls(read_list(path), classes, names, around(path, data_path), os.fspath(path))
+
+    @classmethod
+    def from_data(cls, path, part="train", classes=None):
+        """The list that a `.data` file has under `part`, train or valid. `classes` overrides the
+        number in the file: a network's own number counts, as in Darknet."""
+        data = DataFile.read(path)
+        classes = classes or data.classes
+        return cls.from_list(data.file(part), classes, data.names(), path)
+
+    def __len__(self):
+        return len(self.entries)
+
+    def __getitem__(self, index):
+        return self.load(index)
+
+    def where(self, index):
+        """list:line of an entry, for messages."""
+        return f"{shown(self.path or '<list>')}:{self.entries[index].line}"
+
+    def image_path(self, index):
+        """The existing file of an entry."""
+        text = self.entries[index].text
+        found = resolve(text, self.folders)
+        if found is None:
+            looked = ", ".join(shown(folder) for folder in self.folders)
+            raise ImageError(
+                f"{self.where(index)}: {shown(text)}: no such file; looked from {looked}"
+            )
+        return found
+
+    def load(self, index):
+        """The image and its boxes as they are in the files."""
+        path = self.image_path(index)
+        boxes, label, repairs = self.boxes(index, path)
+        try:
+            pixels = image.read(path)
+        except ImageError as error:
+            raise ImageError(f"{error} ({self.where(index)})") from None
+        return Sample(pixels, boxes, path, label is None, repairs)
+
+    def boxes(self, index, path=None):
+        """(boxes, label path or None, repairs as text) of an entry, without its image."""
+        label = labels.find(path or self.image_path(index))
+        if label is None:
+            return np.zeros((0, 5), np.float32), None, ()
+        boxes, repairs = labels.read(label, self.classes)
+        return boxes, label, tuple(str(problem) for problem in repairs)
+
+    def check(self, limit=200):
+        """Looks at up to `limit` images, spread over the list, and returns a Check; raises
+        DataError where more than a tenth of them are broken, or none has a label file."""
+        count = min(limit, len(self))
+        found = Check()
+        for index in np.linspace(0, len(self) - 1, count).round().astype(int):
+            found.look(self, int(index))
+        found.judge(self.path)
+        return found
+
+
+@dataclass
+class Check:
+    """What a look at some images of a data set found."""
+
+    images: int = 0
+    boxes: int = 0
+    broken: list = field(default_factory=list)  # messages
+    unlabelled: list = field(default_factory=list)  # paths
+    repairs: list = field(default_factory=list)  # messages
+
+    def look(self, dataset, index):
+        """Loads one image and books it."""
+        self.images += 1
+        try:
+            sample = dataset.load(index)
+        except (ImageError, LabelError) as error:
+            self.broken.append(str(error))
+            return
+        self.boxes += len(sample.boxes)
+        self.repairs.extend(sample.repairs)
+        if sample.unlabelled:
+            self.unlabelled.append(sample.path)
+
+    def judge(self, path):
+        """Raises DataError where training would be a waste of time."""
+        where = shown(path or "<list>")
+        if len(self.broken) > BROKEN_SHARE * self.images:
+            first = "\n  ".join(self.broken[:10])
+            raise DataError(
+                f"{where}: {len(self.broken)} of {self.images} images looked at are broken; "
+                f"the first are\n  {first}"
+            )
+        if self.unlabelled and len(self.unlabelled) == self.images - len(self.broken):
+            tried = "\n  ".join(shown(p) for p in labels.candidates(self.unlabelled[0]))
+            raise DataError(
+                f"{where}: none of {self.images} images looked at has a label file; "
+                f"for the first these were tried\n  {tried}"
+            )

@@ -1,0 +1,187 @@
+"""Images: file -> uint8 pixels, and pixels -> the network's input with the way back for boxes.
+
+Pixels are uint8 (height, width, 3) in RGB order. The network's input is float32 (3, height,
+width), 0 to 1. How an image is fitted is part of the model: `stretch` is what Darknet measures
+and detects with, `letterbox` keeps the aspect ratio. Boxes are (..., 4) x, y, w, h relative to
+the image or to the network's input; a `Placement` carries them from one to the other.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..files import atomic
+from .header import dimensions
+from .paths import shown
+
+# 8192 x 8192, 200 MB decoded: more than any camera gives, and little enough for each worker.
+PIXEL_LIMIT = 1 << 26
+BYTE_LIMIT = 1 << 28
+GREY = np.float32(0.5)  # of the bands that a letterbox leaves
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message names the file and the reason."""
+
+
+def read(path):
+    """The image of a file, uint8 (height, width, 3) RGB, turned upright as its EXIF says.
+
+    Grey images become three equal channels, transparency is dropped, 16 bits become 8.
+    """
+    data = _bytes(path)
+    size = dimensions(data.data)
+    if size is None:
+        raise ImageError(
+            f"{shown(path)}: not an image that can be read (JPEG, PNG, BMP, PNM, TIFF, WebP, GIF)"
+        )
+    if size[0] * size[1] > PIXEL_LIMIT:
+        raise ImageError(
+            f"{shown(path)}: {size[1]}x{size[0]} is more than {PIXEL_LIMIT} pixels; shrink it, or "
+            "raise yolo.data.image.PIXEL_LIMIT"
+        )
+    return _decoded(data, path)
+
+
+def _bytes(path):
+    """The file's bytes; np.fromfile opens names that OpenCV cannot (Windows, not ASCII)."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{shown(path)}: not a file")
+        if not 0 < status.st_size <= BYTE_LIMIT:
+            raise ImageError(f"{shown(path)}: {status.st_size} bytes; expected 1 to {BYTE_LIMIT}")
+        return np.fromfile(path, np.uint8)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{shown(path)}: {reason}") from None
+
+
+def _decoded(data, path):
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except (cv2.error, MemoryError) as error:
+        image, reason = None, getattr(error, "err", "") or type(error).__name__
+    else:
+        reason = "damaged, cut short or of an unusual kind"
+    if image is None:
+        raise ImageError(f"{shown(path)}: cannot be decoded ({reason})")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def write(path, image, quality=92):
+    """Writes uint8 RGB pixels in the format of the path's extension."""
+    extension = os.path.splitext(path)[1].lower() or ".jpg"
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if extension in (".jpg", ".jpeg") else []
+    try:
+        done, data = cv2.imencode(extension, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    except cv2.error:
+        done = False
+    if not done:
+        raise ImageError(f"{shown(path)}: images cannot be written as '{extension}'")
+    atomic(path, data.tobytes())
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies on the network's input, in pixels of that input."""
+
+    height: int  # of the input
+    width: int
+    top: int  # of the image on it
+    left: int
+    new_height: int
+    new_width: int
+
+    def to_input(self, boxes_xywh):
+        """Boxes relative to the image -> relative to the network's input (a copy)."""
+        boxes = boxes_xywh + 0
+        boxes[..., 0] = (boxes[..., 0] * self.new_width + self.left) / self.width
+        boxes[..., 1] = (boxes[..., 1] * self.new_height + self.top) / self.height
+        boxes[..., 2] *= self.new_width / self.width
+        boxes[..., 3] *= self.new_height / self.height
+        return boxes
+
+    def to_image(self, boxes_xywh):
+        """Boxes relative to the network's input -> relative to the image (a copy).
+
+        Undoes the paste exactly; Darknet is off by half a pixel where a margin is odd.
+        """
+        boxes = boxes_xywh + 0
+        boxes[..., 0] = (boxes[..., 0] * self.width - self.left) / self.new_width
+        boxes[..., 1] = (boxes[..., 1] * self.height - self.top) / self.new_height
+        boxes[..., 2] *= self.width / self.new_width
+        boxes[..., 3] *= self.height / self.new_height
+        return boxes
+
+
+def stretched(height, width):
+    """The placement of an image that fills the whole input."""
+    return Placement(height, width, 0, 0, height, width)
+
+
+def letterboxed(shape, height, width):
+    """The placement of an image of `shape` (height, width, ...) that keeps its aspect ratio."""
+    image_height, image_width = shape[:2]
+    if width / image_width < height / image_height:
+        new_width, new_height = width, max(1, image_height * width // image_width)
+    else:
+        new_width, new_height = max(1, image_width * height // image_height), height
+    top, left = (height - new_height) // 2, (width - new_width) // 2
+    return Placement(height, width, top, left, new_height, new_width)
+
+
+def fit(image, height, width, keep_aspect=False):
+    """(input, placement): `letterbox` when the aspect ratio is to be kept, else `stretch`."""
+    if keep_aspect:
+        return letterbox(image, height, width)
+    return stretch(image, height, width), stretched(height, width)
+
+
+def letterbox(image, height, width):
+    """(float32 (3, height, width), placement): the image in the middle, grey around it."""
+    place = letterboxed(image.shape, height, width)
+    canvas = np.full((3, height, width), GREY, np.float32)
+    rows = slice(place.top, place.top + place.new_height)
+    columns = slice(place.left, place.left + place.new_width)
+    canvas[:, rows, columns] = stretch(image, place.new_height, place.new_width)
+    return canvas, place
+
+
+def stretch(image, height, width):
+    """uint8 (h, w, 3) -> float32 (3, height, width), 0 to 1.
+
+    Bilinear with aligned corners, y[i] = x at i * (old - 1) / (new - 1), and no smoothing when
+    shrinking: Darknet's own resize, on which its published accuracies rest.
+    """
+    rows = image.reshape(image.shape[0], -1)
+    low, high, share = _aligned(image.shape[0], height)
+    blended = rows[low].astype(np.float32)
+    step = rows[high].astype(np.float32)
+    step -= blended
+    step *= share[:, None]
+    blended += step
+    low, high, share = _aligned(image.shape[1], width)
+    out = np.empty((3, height, width), np.float32)
+    share /= 255
+    for channel, plane in zip(out, cv2.split(blended.reshape(height, -1, 3)), strict=True):
+        left, step = plane.take(low, 1), plane.take(high, 1)
+        step -= left
+        step *= share
+        left *= np.float32(1 / 255)
+        np.add(left, step, out=channel)
+    return out
+
+
+def _aligned(old, new):
+    """Of each of `new` positions: the two old neighbours and the share of the second."""
+    position = np.arange(new) * ((old - 1) / max(new - 1, 1))
+    position[-1] = old - 1  # also where new is 1, as Darknet
+    low = np.minimum(position.astype(np.int64), max(old - 2, 0))
+    share = (position - low).astype(np.float32)
+    return low, np.minimum(low + 1, old - 1), share

@@ -1,0 +1,121 @@
+"""Darknet's small text files: `.data` (key = value), lists of images, names of classes."""
+
+import os
+import re
+from dataclasses import dataclass, field
+
+from .paths import around, resolve, shown
+
+
+class DataError(ValueError):
+    """A data file that cannot be used; the message begins with the file, and its line if known."""
+
+
+def lines(path):
+    """The lines of a text file without their ends (LF, CR LF or CR). Bytes that are not UTF-8
+    survive, so that file names with them can be opened."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{shown(path)}: {reason}") from None
+    if "\0" in text:
+        raise DataError(f"{shown(path)}: holds zero bytes; expected a text file")
+    found = text.removeprefix("\ufeff").split("\n")
+    return found if found[-1] else found[:-1]
+
+
+def read_names(path):
+    """Names of the classes, one a line, verbatim; an empty line is a name, as in Darknet."""
+    return lines(path)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a list: how the list spells it and on which line."""
+
+    text: str
+    line: int
+
+
+def read_list(path):
+    """The entries of an image list. Empty lines are passed over (Darknet draws again)."""
+    found = [Entry(text, n) for n, text in enumerate(lines(path), start=1) if text.strip()]
+    if not found:
+        raise DataError(f"{shown(path)}: no image in this list")
+    return found
+
+
+@dataclass
+class DataFile:
+    """A `.data` file. `values` maps each key to (value, line); the first of equal keys counts.
+
+    Blanks inside values are kept. Where no such file exists, the value without any blank is
+    tried: Darknet removes them all.
+    """
+
+    path: str
+    values: dict = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path):
+        """Parses the file; a line that is neither `key = value` nor a comment is an error."""
+        data = cls(os.fspath(path))
+        for number, line in enumerate(lines(path), start=1):
+            text = line.strip()
+            if not text or text[0] in "#;":
+                continue
+            key, separator, value = _split(text)
+            if not separator or not key:
+                raise DataError(
+                    f"{shown(path)}:{number}: expected key = value, got {shown(text[:80])}"
+                )
+            data.values.setdefault(key, (value, number))
+        return data
+
+    def get(self, key, default=None):
+        """The value of a key; empty values count as absent."""
+        return self.values.get(key, ("", 0))[0] or default
+
+    def error(self, key, message):
+        """A DataError that points at a key's line, or at the file."""
+        line = f":{self.values[key][1]}" if key in self.values else ""
+        return DataError(f"{shown(self.path)}{line}: {message}")
+
+    @property
+    def classes(self):
+        """Number of classes, or None where the file does not say."""
+        value = self.get("classes")
+        if value is None:
+            return None
+        if not re.fullmatch(r"[1-9]\d{0,6}", value):
+            raise self.error("classes", f"classes = {shown(value)}; expected a number from 1")
+        return int(value)
+
+    def file(self, key):
+        """The path of the existing file that `key` names, seen from the .data file's folder,
+        then from the working directory."""
+        value = self.get(key)
+        if value is None:
+            raise self.error(key, f"has no value for '{key}'")
+        folders = around(self.path)
+        found = resolve(value, folders) or resolve(re.sub(r"\s", "", value), folders)
+        if found is None:
+            looked = ", ".join(shown(folder) for folder in folders)
+            raise self.error(key, f"{key} = {shown(value)}: no such file; looked from {looked}")
+        return found
+
+    def names(self):
+        """Names of the classes, or None where the file names no list of them."""
+        key = next((key for key in ("names", "labels") if self.get(key)), None)
+        return None if key is None else read_names(self.file(key))
+
+
+def _split(text):
+    """(key, separator, value); `key: value` is what hank-ai's Darknet also reads."""
+    found = re.match(r"([^=:]*)([=:])(.*)", text)
+    if not found:
+        return text, "", ""
+    key, separator, value = found.groups()
+    return re.sub(r"\s", "", key), separator, value.strip()

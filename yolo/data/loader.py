@@ -1,0 +1,259 @@
+"""Batches for training, made by worker processes, in an order that only the seed decides.
+
+The order is a list of positions: position p is image p mod n of epoch p div n, and each epoch is
+a shuffle of its own, so that every image comes once an epoch (Darknet draws with replacement).
+Whatever is random about a sample follows from (seed, position) alone. Hence a batch depends
+neither on the number of workers nor on what was made before it, and a run goes on exactly where
+it stopped when it is given the same seed and `start`.
+"""
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from . import augment as augmentation
+from .augment import Augment
+from .image import ImageError, Placement, fit
+from .labels import LabelError
+from .lists import DataError
+from .sample import Notes, collate, scaled
+
+ATTEMPTS = 50  # images tried in place of a broken one before the data set counts as unusable
+AHEAD = 2  # batches that each worker makes ahead of time
+
+log = logging.getLogger("yolo.data")
+
+
+class Order:
+    """Endless batches of draws (image index, (seed, position), (height, width)).
+
+    `size` is (height, width), or a function from the batch's number to it, for training at
+    changing sizes.
+    """
+
+    def __init__(self, length, batch, size, seed=0, start=0):
+        if length < 1 or batch < 1:
+            raise DataError(f"{length} images in batches of {batch}: nothing to draw from")
+        self.length, self.batch, self.seed, self.start = length, batch, seed, start
+        self.size = size if callable(size) else lambda number: size
+
+    def __iter__(self):
+        position, epoch, shuffled = self.start, None, None
+        while True:
+            height, width = self.size(position // self.batch)
+            draws = []
+            for _ in range(self.batch):
+                if position // self.length != epoch:
+                    epoch = position // self.length
+                    shuffled = np.random.default_rng((self.seed, epoch)).permutation(self.length)
+                index = int(shuffled[position % self.length])
+                draws.append((index, (self.seed, position), (height, width)))
+                position += 1
+            yield draws
+
+
+class _Samples:
+    """What workers run: a draw -> (augmented sample, notes). Map style, as DataLoader wants."""
+
+    def __init__(self, dataset, options):
+        self.dataset, self.options = dataset, options
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, draw):
+        index, seed, size = draw
+        rng = np.random.default_rng((*seed, 1))
+        notes = Notes()
+        wanted = augmentation.images_needed(self.options, rng)
+        indices = [index, *(int(i) for i in rng.integers(len(self), size=wanted - 1))]
+        samples = [self._load(i, (*seed, 2, n), notes) for n, i in enumerate(indices)]
+        return augmentation.make(samples, size, self.options, rng), notes
+
+    def _load(self, index, seed, notes):
+        """The image `index`, or another one, chosen by `seed`, where it is broken."""
+        rng = None
+        for _ in range(ATTEMPTS):
+            try:
+                sample = self.dataset.load(index)
+            except (ImageError, LabelError) as error:
+                notes.broken.append(str(error))
+                rng = rng or np.random.default_rng(seed)
+                index = int(rng.integers(len(self)))
+            else:
+                notes.add(sample)
+                return sample
+        last = "\n  ".join(dict.fromkeys(notes.broken[-10:]))
+        raise DataError(f"{ATTEMPTS} images in a row are broken; the last are\n  {last}")
+
+
+def _together(items):
+    """[(sample, notes)] -> Batch with bytes."""
+    batch = collate([sample for sample, _ in items])
+    for _, notes in items:
+        batch.notes.extend(notes)
+    return batch
+
+
+def _start_worker(_):
+    """One thread for each worker, and Ctrl-C is the main process's affair."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def cores():
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_workers():
+    """Half the cores, 1 to 8: the other half computes."""
+    return max(1, min(8, cores() // 2))
+
+
+def _made_by(samples, workers, **options):
+    """An iterator over a DataLoader with `workers` processes or, with 0, right here.
+
+    Workers are forked on Linux: they start at once and share the data set's memory. They run
+    OpenCV and NumPy only, never this package's kernels, whose threads do not survive a fork.
+    """
+    if workers:
+        context = "fork" if sys.platform == "linux" else "spawn"
+        options.update(multiprocessing_context=context, worker_init_fn=_start_worker)
+        options.update(prefetch_factor=AHEAD)
+    return iter(DataLoader(samples, num_workers=workers, **options))
+
+
+def _shared_memory_holds(size):
+    """Whether /dev/shm has room for `size` bytes twice over; containers often have 64 MB."""
+    try:
+        return shutil.disk_usage("/dev/shm").free > 2 * size
+    except OSError:
+        return True  # not Linux: shared memory is no file system there
+
+
+def _as_array(items):
+    """As `_together`, with arrays: they travel through a pipe, slower, but need no /dev/shm."""
+    batch = _together(items)
+    return replace(batch, images=batch.images.numpy(), boxes=batch.boxes.numpy())
+
+
+class Loader:
+    """Batches of augmented samples, forever: `next(loader)`, or a for loop.
+
+    `waited` is the time in seconds that the caller spent waiting, `position` the number of images
+    handed out; with the same seed and `start=position` another loader goes on from there. Each
+    broken file is named once in the log "yolo.data" and replaced; `skipped` counts how often,
+    `broken`, `unlabelled` and `repairs` hold what was met so far.
+    """
+
+    def __init__(
+        self, dataset, batch, height, width, augment=None, workers=None, seed=0, start=0, size=None
+    ):
+        self.dataset, self.batch, self.seed, self.position = dataset, batch, seed, start
+        self.workers = default_workers() if workers is None else workers
+        self.augment = augment or Augment()
+        self.waited, self.skipped = 0.0, 0
+        self.broken, self.unlabelled, self.repairs = {}, {}, {}
+        self.order = Order(len(dataset), batch, size or (height, width), seed, start)
+        ahead = 3 * height * width * batch * AHEAD * self.workers
+        self._join = _together if _shared_memory_holds(ahead) else _as_array
+        self._made = None
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        started = time.perf_counter()
+        if self._made is None:
+            samples = _Samples(self.dataset, self.augment)
+            order, join = self.order, self._join
+            self._made = _made_by(samples, self.workers, batch_sampler=order, collate_fn=join)
+        batch = next(self._made)
+        images = scaled(torch.as_tensor(batch.images))
+        batch = replace(batch, images=images, boxes=torch.as_tensor(batch.boxes))
+        self.position += len(batch)
+        self._note(batch.notes)
+        self.waited += time.perf_counter() - started
+        return batch
+
+    def _note(self, notes):
+        """Counts what was wrong in a batch; names each broken file and mended line once."""
+        self.skipped += len(notes.broken)
+        for message in notes.broken:
+            if message not in self.broken:
+                log.warning("%s; another image is used instead", message)
+        for message in notes.repairs:
+            if message not in self.repairs:
+                log.warning("%s", message)
+        for seen, new in (
+            (self.broken, notes.broken),
+            (self.unlabelled, notes.unlabelled),
+            (self.repairs, notes.repairs),
+        ):
+            for text in new:
+                seen[text] = seen.get(text, 0) + 1
+
+    def close(self):
+        """Ends the workers and the stream of batches."""
+        self._made = iter(())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+@dataclass
+class Fitted:
+    """One image as the network sees it, for measuring; `error` says why there is none."""
+
+    index: int
+    x: torch.Tensor | None = None  # float32 (3, height, width), 0 to 1
+    place: Placement | None = None  # carries boxes between the input and the image
+    boxes: np.ndarray | None = None  # float32 (n, 5), relative to the image
+    shape: tuple | None = None  # (height, width) of the image
+    path: str | None = None
+    error: str | None = None
+
+
+class _Fit:
+    """Workers' part of `fitted`: index -> Fitted."""
+
+    def __init__(self, dataset, height, width, letterbox):
+        self.dataset, self.size, self.letterbox = dataset, (height, width), letterbox
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        try:
+            sample = self.dataset.load(index)
+        except (ImageError, LabelError) as error:
+            return Fitted(index, error=str(error))
+        x, place = fit(sample.image, *self.size, self.letterbox)
+        shape = sample.image.shape[:2]
+        return Fitted(index, torch.from_numpy(x), place, sample.boxes, shape, sample.path)
+
+
+def fitted(dataset, height, width, letterbox=False, workers=None):
+    """Every image once and in order, stretched or letterboxed to the network's size, as `Fitted`;
+    workers decode ahead of the network. Nothing is augmented."""
+    workers = default_workers() if workers is None else workers
+    samples = _Fit(dataset, height, width, letterbox)
+    if not _shared_memory_holds(12 * height * width * AHEAD * workers):
+        workers = 0
+    return _made_by(samples, workers, sampler=range(len(samples)), batch_size=None)
