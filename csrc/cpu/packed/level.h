@@ -1,0 +1,12 @@
+// All kernels of one instruction set, in the order in which they build on each other. A level file
+// defines LEVEL, LANES, TILE and USE_..., opens its own namespace and includes this once.
+// clang-format off
+#include "simd.h"
+#include "tile.h"
+#include "direct.h"
+#include "depthwise.h"
+#include "winograd.h"
+#include "pool.h"
+#include "reshape.h"
+#include "table.h"
+// clang-format on

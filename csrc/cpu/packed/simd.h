@@ -1,0 +1,190 @@
+// Vectors of V floats. Included once per instruction set, inside that level's own namespace;
+// everything is static, so that no copy for one level can be linked into another.
+//
+// The including file defines LANES (V), TILE (pixels of the register tile) and, where the names
+// exist, USE_AVX512 or USE_AVX2.
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 32")
+
+constexpr int V = LANES;
+
+typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
+typedef int ivec __attribute__((vector_size(4 * LANES), may_alias));
+typedef float uvec __attribute__((vector_size(4 * LANES), may_alias, aligned(4)));
+
+INLINE vec splat(float x) {
+    return vec{} + x;
+}
+INLINE vec load(const float* p) {
+    return *reinterpret_cast<const uvec*>(p);
+}
+INLINE void store(float* p, vec v) {
+    *reinterpret_cast<uvec*>(p) = v;
+}
+
+#if defined(USE_AVX512)
+// The masked forms (with every lane on they are the plain instructions) keep GCC 12 from warning
+// about the undefined register inside its own plain ones.
+constexpr __mmask16 ALL = 0xffff;
+INLINE vec larger(vec a, vec b) {
+    return _mm512_maskz_max_ps(ALL, a, b);
+}
+INLINE vec smaller(vec a, vec b) {
+    return _mm512_maskz_min_ps(ALL, a, b);
+}
+// Good to 28 bits: a 14-bit guess and one Newton step, several times cheaper than a division.
+INLINE vec reciprocal(vec d) {
+    vec r = _mm512_maskz_rcp14_ps(ALL, d);
+    return r * (2.f - d * r);
+}
+#elif defined(USE_AVX2)
+INLINE vec larger(vec a, vec b) {
+    return _mm256_max_ps(a, b);
+}
+INLINE vec smaller(vec a, vec b) {
+    return _mm256_min_ps(a, b);
+}
+INLINE vec reciprocal(vec d) {
+    return 1.f / d;
+}
+#else
+INLINE vec larger(vec a, vec b) {
+    return a > b ? a : b;
+}
+INLINE vec smaller(vec a, vec b) {
+    return a < b ? a : b;
+}
+INLINE vec reciprocal(vec d) {
+    return 1.f / d;
+}
+#endif
+
+// e^x within 2 ulp for |x| <= 80; beyond that it stays at e^80 or e^-80. x = n ln 2 + r; adding
+// 1.5 * 2^23 leaves the rounded n in the low bits of the sum.
+INLINE vec exponential(vec x) {
+    x = smaller(larger(x, splat(-80.f)), splat(80.f));
+    const vec shifted = x * 1.44269504f + 12582912.f;
+    const vec n = shifted - 12582912.f;
+    const vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.f;
+    const ivec power = (reinterpret_cast<const ivec&>(shifted) - 0x4b400000 + 127) << 23;
+    return p * reinterpret_cast<const vec&>(power);
+}
+
+INLINE vec logistic(vec x) {
+    return reciprocal(1.f + exponential(-x));
+}
+
+// x tanh(ln(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2); above 20 it equals x in fp32.
+INLINE vec mish(vec x) {
+    const vec e = exponential(smaller(x, splat(20.f)));
+    const vec n = e * (e + 2.f);
+    return x * n * reciprocal(n + 2.f);
+}
+
+// Activations of the form max(x, slope x) cost one instruction and stay in the register tile.
+INLINE bool sloped(Activation a) {
+    return a == Activation::linear || a == Activation::leaky || a == Activation::relu;
+}
+INLINE float slope_of(Activation a) {
+    return a == Activation::leaky ? 0.1f : a == Activation::relu ? 0.f : 1.f;
+}
+
+template <Activation A>
+INLINE vec activate(vec x) {
+    if constexpr (A == Activation::leaky) return larger(x, 0.1f * x);
+    if constexpr (A == Activation::relu) return larger(x, vec{});
+    if constexpr (A == Activation::relu6) return smaller(larger(x, vec{}), splat(6.f));
+    if constexpr (A == Activation::mish) return mish(x);
+    if constexpr (A == Activation::swish) return x * logistic(x);
+    if constexpr (A == Activation::logistic) return logistic(x);
+    if constexpr (A == Activation::ramp) return larger(1.1f * x, 0.1f * x);
+    if constexpr (A == Activation::tanh) return 2.f * logistic(2.f * x) - 1.f;
+    return x;
+}
+
+// Calls body(tag) with the activation as a compile-time value `decltype(tag)::value`.
+template <Activation A>
+struct Tag {
+    static constexpr Activation value = A;
+};
+template <class F>
+INLINE void with_activation(Activation a, F body) {
+    switch (a) {
+        case Activation::linear:
+            return body(Tag<Activation::linear>{});
+        case Activation::leaky:
+            return body(Tag<Activation::leaky>{});
+        case Activation::relu:
+            return body(Tag<Activation::relu>{});
+        case Activation::relu6:
+            return body(Tag<Activation::relu6>{});
+        case Activation::mish:
+            return body(Tag<Activation::mish>{});
+        case Activation::swish:
+            return body(Tag<Activation::swish>{});
+        case Activation::logistic:
+            return body(Tag<Activation::logistic>{});
+        case Activation::ramp:
+            return body(Tag<Activation::ramp>{});
+        case Activation::tanh:
+            return body(Tag<Activation::tanh>{});
+    }
+}
+
+// y = activation(y) [+ residual] over n vectors that were just stored.
+static void finish(float* y, const float* residual, int n, Activation activation) {
+    with_activation(activation, [=](auto tag) __attribute__((always_inline)) {
+        for (int i = 0; i < n * V; i += V) {
+            vec v = activate<decltype(tag)::value>(load(y + i));
+            if (residual) v += load(residual + i);
+            store(y + i, v);
+        }
+    });
+}
+
+INLINE int ceil_div(int a, int b) {
+    return (a + b - 1) / b;
+}
+INLINE int least(int a, int b) {
+    return a < b ? a : b;
+}
+INLINE int most(int a, int b) {
+    return a > b ? a : b;
+}
+
+struct Range {
+    int begin, end;
+};
+
+// Part `index` of `count` nearly equal parts of 0..n.
+INLINE Range part(int n, int index, int count) {
+    return {int(long(n) * index / count), int(long(n) * (index + 1) / count)};
+}
+
+INLINE float* pixel(const View& v, int image, int block, int row, int column) {
+    return v.data + image * v.image + block * v.block + row * v.row + long(column) * V;
+}
+
+// Writes the zero border of this share's channel blocks.
+static void zero_border(const View& v, const Share& share) {
+    if (v.border == 0) return;
+    const Range planes = part(v.images * v.blocks, share.index, share.count);
+    const int full = v.width + 2 * v.border;
+    for (int i = planes.begin; i < planes.end; ++i) {
+        float* top = pixel(v, i / v.blocks, i % v.blocks, -v.border, -v.border);
+        for (int h = 0; h < v.height + 2 * v.border; ++h, top += v.row) {
+            const bool edge = h < v.border || h >= v.height + v.border;
+            const int left = edge ? full : v.border;
+            for (int w = 0; w < left; ++w) store(top + w * V, vec{});
+            if (edge) continue;
+            for (int w = full - v.border; w < full; ++w) store(top + w * V, vec{});
+        }
+    }
+}

@@ -1,0 +1,103 @@
+// The register tile, heart of the direct and the Winograd convolution:
+//
+//     acc[k][p] += w[tap, c, k] * x[tap, c, p]      k: one or two vectors of output channels,
+//                                                   p: P neighbouring output pixels
+//
+// Each x is broadcast once and used KV times, each w is loaded once and used P times, so that a
+// step costs KV * P multiply-adds and KV + P loads.
+
+struct TileCall {
+    const float* x;    // first pixel, first channel block
+    const long* taps;  // offset of each tap from x
+    int tap_count;
+    int blocks;      // channel blocks to sum over
+    long x_block;    // floats between channel blocks of x
+    long step;       // floats between neighbouring pixels of x, read only where STEP is 0
+    const float* w;  // [blocks][taps][CV][KV * V]
+    long ahead;      // floats from w to what the next tile will read: fetched into L2
+    float* y;        // first pixel of the first output block
+    long y_block;
+    const float* bias;  // null: store the bare sums (or what `resume` continues)
+    const float* residual;
+    long residual_block;
+    float slope;  // activation max(x, slope x); a residual is added after it
+    bool resume;  // start from what y holds instead of zero
+};
+
+template <int P, int KV>
+INLINE void store_tile(const TileCall& a, vec (&acc)[KV][P]) {
+    UNROLL for (int k = 0; k < KV; ++k) {
+        float* y = a.y + k * a.y_block;
+        if (a.bias) {
+            const vec bias = load(a.bias + k * V), slope = splat(a.slope);
+            UNROLL for (int p = 0; p < P; ++p) {
+                const vec v = acc[k][p] + bias;
+                acc[k][p] = larger(v, slope * v);
+            }
+        }
+        if (a.residual) {
+            const float* r = a.residual + k * a.residual_block;
+            UNROLL for (int p = 0; p < P; ++p) acc[k][p] += load(r + p * V);
+        }
+        UNROLL for (int p = 0; p < P; ++p) store(y + p * V, acc[k][p]);
+    }
+}
+
+// CV channels a block: V for packed x, 1 for planar x (whose channels are taps).
+template <int P, int KV, int STEP, int CV>
+static void tile(const TileCall& a) {
+    vec acc[KV][P];
+    UNROLL for (int k = 0; k < KV; ++k) {
+        UNROLL for (int p = 0; p < P; ++p) acc[k][p] = vec{};
+    }
+    if (a.resume) {
+        UNROLL for (int k = 0; k < KV; ++k) {
+            UNROLL for (int p = 0; p < P; ++p) acc[k][p] = load(a.y + k * a.y_block + p * V);
+        }
+    }
+    const long step = STEP ? STEP : a.step;
+    const float* w = a.w;
+    const float* x = a.x;
+    for (int block = 0; block < a.blocks; ++block, x += a.x_block)
+        for (int t = 0; t < a.tap_count; ++t) {
+            const float* xt = x + a.taps[t];
+            for (int c = 0; c < CV; ++c, w += KV * V) {
+                vec wk[KV];
+                UNROLL for (int k = 0; k < KV; ++k) {
+                    wk[k] = load(w + k * V);
+                    if (CV > 1) __builtin_prefetch(w + a.ahead + k * V, 0, 2);
+                }
+                UNROLL for (int p = 0; p < P; ++p) {
+                    const vec v = splat(xt[p * step + c]);
+                    UNROLL for (int k = 0; k < KV; ++k) acc[k][p] += v * wk[k];
+                }
+            }
+        }
+    store_tile<P, KV>(a, acc);
+}
+
+using TileFn = void (*)(const TileCall&);
+
+// TileTable<KV, STEP, CV>::at(p): the tile of p pixels, 1 <= p <= TILE
+template <int KV, int STEP, int CV>
+struct TileTable {
+    template <int P>
+    static TileFn find(int p) {
+        if constexpr (P == 0)
+            return nullptr;
+        else
+            return p == P ? &tile<P, KV, STEP, CV> : find<P - 1>(p);
+    }
+    static TileFn at(int p) { return find<STEP ? TILE : 4>(p); }
+};
+
+// A row of n pixels in nearly equal tiles: at most two sizes, `first` of `size + 1`, the rest of
+// `size`. Small remainders would leave the multipliers idle.
+struct Tiling {
+    int count, size, first;
+    int at(int i) const { return size + (i < first); }
+};
+INLINE Tiling tile_row(int n, int limit) {
+    const int count = ceil_div(n, limit);
+    return {count, count ? n / count : 0, count ? n % count : 0};
+}

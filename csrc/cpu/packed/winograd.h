@@ -1,0 +1,282 @@
+// 3x3 convolution of stride 1 by Winograd's minimal filtering F(m x m, 3 x 3), m = 4 or 2:
+//
+//     Y = A^T [ (G g G^T) * (B^T d B) ] A        d: (m+2) x (m+2) of x,  Y: m x m of y
+//
+// In the middle stand (m+2)^2 independent products [K x C] [C x tiles]: 36 multiplications give
+// 16 outputs that take 144 directly (m = 2: 16 give 4 that take 36). A block of tiles is
+// transformed into V; for each panel of 2V output channels the products go to M, small enough to
+// stay in cache, and M is transformed, finished and stored.
+
+template <int M>
+struct Transform;
+
+template <>
+struct Transform<4> {
+    static constexpr int E = 6;  // edge of a tile
+    template <class T>
+    INLINE void input(const T* d, T* o) {
+        const T a = d[4] - 4.f * d[2], b = d[3] - 4.f * d[1];
+        const T c = d[4] - d[2], e = 2.f * (d[3] - d[1]);
+        o[0] = 4.f * d[0] - 5.f * d[2] + d[4];
+        o[1] = a + b;
+        o[2] = a - b;
+        o[3] = c + e;
+        o[4] = c - e;
+        o[5] = 4.f * d[1] - 5.f * d[3] + d[5];
+    }
+    template <class T>
+    INLINE void output(const T* m, T* o) {
+        const T a = m[1] + m[2], b = m[1] - m[2], c = m[3] + m[4], d = m[3] - m[4];
+        o[0] = m[0] + a + c;
+        o[1] = b + 2.f * d;
+        o[2] = a + 4.f * c;
+        o[3] = b + 8.f * d + m[5];
+    }
+    template <class T>
+    INLINE void weight(const T* g, T* o) {
+        const T a = g[0] * (1 / 24.) + g[2] * (1 / 6.), b = g[1] * (1 / 12.);
+        const T c = (g[0] + g[2]) * (-1 / 6.), d = g[1] * (-1 / 6.);
+        o[0] = g[0] * .25;
+        o[1] = c + d;
+        o[2] = c - d;
+        o[3] = a + b;
+        o[4] = a - b;
+        o[5] = g[2];
+    }
+};
+
+template <>
+struct Transform<2> {
+    static constexpr int E = 4;
+    template <class T>
+    INLINE void input(const T* d, T* o) {
+        o[0] = d[0] - d[2];
+        o[1] = d[1] + d[2];
+        o[2] = d[2] - d[1];
+        o[3] = d[1] - d[3];
+    }
+    template <class T>
+    INLINE void output(const T* m, T* o) {
+        o[0] = m[0] + m[1] + m[2];
+        o[1] = m[1] - m[2] - m[3];
+    }
+    template <class T>
+    INLINE void weight(const T* g, T* o) {
+        const T a = (g[0] + g[2]) * .5, b = g[1] * .5;
+        o[0] = g[0];
+        o[1] = a + b;
+        o[2] = a - b;
+        o[3] = g[2];
+    }
+};
+
+// The tiles of an image, counted along rows, then images.
+struct TileGrid {
+    int m, across, down, total;
+};
+INLINE TileGrid tile_grid(const Conv& a) {
+    const int across = ceil_div(a.y.width, a.m), down = ceil_div(a.y.height, a.m);
+    return {a.m, across, down, across * down * a.y.images};
+}
+struct TilePlace {
+    int image, h, w;
+};
+INLINE TilePlace place(const TileGrid& g, int tile) {
+    const int inside = tile % (g.across * g.down);
+    return {tile / (g.across * g.down), inside / g.across * g.m, inside % g.across * g.m};
+}
+
+// A block of n tiles in V: for each of the E^2 products [group][C/V][p][V], groups of p <= TILE
+// neighbouring tiles. An odd number of lines between products keeps them out of each other's way.
+INLINE long plane_v(int blocks, int tiles) {
+    return (long(blocks) * tiles + 1) * V;
+}
+INLINE long plane_m(int tiles) {
+    return (2L * tiles + 1) * V;
+}
+
+template <int M>
+static void input_tile(const Conv& a, const TilePlace& at, int block, float* v, long plane) {
+    constexpr int E = Transform<M>::E;
+    const float* x = pixel(a.x, at.image, block, at.h - 1, at.w - 1);
+    long row = a.x.row;
+    float window[E * E * V];
+    const int far_h = a.x.height + a.x.border, far_w = a.x.width + a.x.border;
+    if (at.h + M >= far_h || at.w + M >= far_w || a.x.border == 0) {
+        for (int i = 0; i < E; ++i)  // what hangs over the border is zero
+            for (int j = 0; j < E; ++j) {
+                const int h = at.h + i - 1, w = at.w + j - 1;
+                const bool in = h >= 0 && w >= 0 && h < a.x.height && w < a.x.width;
+                store(window + (i * E + j) * V, in ? load(x + i * row + j * V) : vec{});
+            }
+        x = window;
+        row = E * V;
+    }
+    vec half[E][E];
+    UNROLL for (int j = 0; j < E; ++j) {
+        vec d[E], o[E];
+        UNROLL for (int i = 0; i < E; ++i) d[i] = load(x + i * row + j * V);
+        Transform<M>::input(d, o);
+        UNROLL for (int i = 0; i < E; ++i) half[i][j] = o[i];
+    }
+    UNROLL for (int i = 0; i < E; ++i) {
+        vec o[E];
+        Transform<M>::input(half[i], o);
+        UNROLL for (int j = 0; j < E; ++j) store(v + (i * E + j) * plane, o[j]);
+    }
+}
+
+// Transforms channel blocks `blocks` of tiles first .. first + n into v.
+template <int M>
+static void input_block(const Conv& a, int first, int n, Range blocks, float* v) {
+    const TileGrid grid = tile_grid(a);
+    const long plane = plane_v(a.x.blocks, n);
+    const Tiling groups = tile_row(n, TILE);
+    for (int block = blocks.begin; block < blocks.end; ++block)
+        for (int g = 0, t = 0; g < groups.count; ++g) {
+            const int p = groups.at(g);
+            float* out = v + (long(t) * a.x.blocks + long(block) * p) * V;
+            for (int i = 0; i < p; ++i, ++t)
+                input_tile<M>(a, place(grid, first + t), block, out + i * V, plane);
+        }
+}
+
+template <int M>
+static void output_tile(const Conv& a, const TilePlace& at, int block, const float* m, long plane) {
+    constexpr int E = Transform<M>::E;
+    vec half[M][E];
+    UNROLL for (int j = 0; j < E; ++j) {
+        vec d[E], o[M];
+        UNROLL for (int i = 0; i < E; ++i) d[i] = load(m + (i * E + j) * plane);
+        Transform<M>::output(d, o);
+        UNROLL for (int i = 0; i < M; ++i) half[i][j] = o[i];
+    }
+    const vec bias = load(a.bias + block * V);
+    const bool in_tile = sloped(a.activation);
+    const vec slope = splat(in_tile ? slope_of(a.activation) : 1.f);
+    const int rows = least(M, a.y.height - at.h), columns = least(M, a.y.width - at.w);
+    for (int i = 0; i < rows; ++i) {
+        vec o[M];
+        Transform<M>::output(half[i], o);
+        float* y = pixel(a.y, at.image, block, at.h + i, at.w);
+        const float* residual =
+            a.add ? pixel(a.residual, at.image, block, at.h + i, at.w) : nullptr;
+        UNROLL for (int j = 0; j < M; ++j) {
+            vec r = o[j] + bias;
+            r = larger(r, slope * r);
+            if (j >= columns) continue;
+            if (residual && in_tile) r += load(residual + j * V);
+            store(y + j * V, r);
+        }
+        if (!in_tile) finish(y, residual, columns, a.activation);
+    }
+}
+
+// The products of one panel over n tiles, then their output transform.
+template <int M>
+static void output_block(const Conv& a, int first, int n, int panel, const float* v, float* m) {
+    constexpr int E2 = Transform<M>::E * Transform<M>::E;
+    const TileGrid grid = tile_grid(a);
+    const int wide = 2 * panel + 1 < a.y.blocks;
+    const long channels = long(a.x.blocks) * V, panel_floats = channels * (1 + wide) * V;
+    const long in = plane_v(a.x.blocks, n), out = plane_m(n);
+    const Tiling groups = tile_row(n, TILE);
+    const long zero = 0;
+    TileCall t{};
+    t.taps = &zero;
+    t.tap_count = 1;
+    t.blocks = a.x.blocks;
+    t.y_block = long(n) * V;
+    t.ahead = panel_floats;
+    for (int e = 0; e < E2; ++e) {
+        t.w = a.weight + channels * 2 * V * E2 * panel + panel_floats * e;
+        for (int g = 0, at = 0; g < groups.count; at += groups.at(g), ++g) {
+            const int p = groups.at(g);
+            t.x = v + e * in + at * channels;
+            t.x_block = long(p) * V;
+            t.y = m + e * out + long(at) * V;
+            find_tile<V>(p, wide, 1)(t);
+        }
+    }
+    for (int k = 0; k <= wide; ++k)
+        for (int i = 0; i < n; ++i)
+            output_tile<M>(a, place(grid, first + i), 2 * panel + k, m + (long(k) * n + i) * V,
+                           out);
+}
+
+template <int M>
+static void winograd_tiles(const Conv& a, const Share& share) {
+    zero_border(a.y, share);
+    constexpr int E2 = Transform<M>::E * Transform<M>::E;
+    const Range mine = part(tile_grid(a).total, share.index, share.count);
+    const Tiling blocks = tile_row(mine.end - mine.begin, a.tile_block);
+    float* m = share.scratch + E2 * plane_v(a.x.blocks, a.tile_block);
+    for (int i = 0, first = mine.begin; i < blocks.count; first += blocks.at(i), ++i) {
+        input_block<M>(a, first, blocks.at(i), {0, a.x.blocks}, share.scratch);
+        for (int panel = 0; panel < ceil_div(a.y.blocks, 2); ++panel)
+            output_block<M>(a, first, blocks.at(i), panel, share.scratch, m);
+    }
+}
+static void winograd(const Conv& a, const Share& share) {
+    a.m == 4 ? winograd_tiles<4>(a, share) : winograd_tiles<2>(a, share);
+}
+
+static void winograd_input(const Conv& a, const Share& share) {
+    zero_border(a.y, share);
+    const Range blocks = part(a.x.blocks, share.index, share.count);
+    const int n = tile_grid(a).total;
+    a.m == 4 ? input_block<4>(a, 0, n, blocks, a.shared)
+             : input_block<2>(a, 0, n, blocks, a.shared);
+}
+static void winograd_output(const Conv& a, const Share& share) {
+    const Range panels = part(ceil_div(a.y.blocks, 2), share.index, share.count);
+    const int n = tile_grid(a).total;
+    for (int panel = panels.begin; panel < panels.end; ++panel)
+        a.m == 4 ? output_block<4>(a, 0, n, panel, a.shared, share.scratch)
+                 : output_block<2>(a, 0, n, panel, a.shared, share.scratch);
+}
+
+static long winograd_scratch(const Conv& a, bool shared) {
+    const int e2 = (a.m + 2) * (a.m + 2);
+    const int tiles = shared ? tile_grid(a).total : a.tile_block;
+    return e2 * (plane_m(tiles) + (shared ? 0 : plane_v(a.x.blocks, tiles)));
+}
+static long winograd_shared(const Conv& a) {
+    return (a.m + 2) * (a.m + 2) * plane_v(a.x.blocks, tile_grid(a).total);
+}
+
+// Dense (K, C, 3, 3) -> [K/2V][E^2][C][2V], transformed in double and rounded once. `lanes` output
+// channels at a time, in vectors the compiler can keep in registers.
+template <int M>
+static void pack_winograd_panel(const float* w, int k0, int width, int c, float* out) {
+    constexpr int E = Transform<M>::E, L = 4;
+    typedef double dvec __attribute__((vector_size(8 * L)));
+    for (int i = 0; i < c; ++i)
+        for (int j = 0; j < width; j += L) {
+            dvec g[3][3], half[E][3];
+            for (int t = 0; t < 9; ++t)
+                for (int l = 0; l < L; ++l)
+                    g[t % 3][t / 3][l] = w[((k0 + j + l) * long(c) + i) * 9 + t];
+            for (int s = 0; s < 3; ++s) {
+                dvec o[E];
+                Transform<M>::weight(g[s], o);
+                for (int e = 0; e < E; ++e) half[e][s] = o[e];
+            }
+            for (int e = 0; e < E; ++e) {
+                dvec o[E];
+                Transform<M>::weight(half[e], o);
+                for (int f = 0; f < E; ++f)
+                    for (int l = 0; l < L; ++l)
+                        out[((e * E + f) * long(c) + i) * width + j + l] = float(o[f][l]);
+            }
+        }
+}
+static void pack_winograd(const float* w, int k, int c, int m, float* packed, const Share& share) {
+    const Range panels = part(ceil_div(k, 2 * V), share.index, share.count);
+    for (int panel = panels.begin; panel < panels.end; ++panel) {
+        const int k0 = panel * 2 * V, width = least(2 * V, k - k0);
+        float* out = packed + long(k0) * c * (m + 2) * (m + 2);
+        m == 4 ? pack_winograd_panel<4>(w, k0, width, c, out)
+               : pack_winograd_panel<2>(w, k0, width, c, out);
+    }
+}

@@ -1,0 +1,145 @@
+// yolo._C.packed: the packed CPU kernels, through a plan.
+#include "packed_bindings.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <stdexcept>
+
+#include "cpu/packed/plan.h"
+
+namespace py = pybind11;
+
+namespace yolo::packed {
+namespace {
+
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+using SliceTuple = std::array<int, 3>;     // buffer, first block, blocks
+using GeometryTuple = std::array<int, 8>;  // kernel h w, stride h w, padding h w, dilation h w
+
+Slice slice(const SliceTuple& t) {
+    return {t[0], t[1], t[2]};
+}
+ConvGeometry geometry(const GeometryTuple& t) {
+    return {t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]};
+}
+
+Activation activation(const std::string& name) {
+    int i = 0;
+    for (const char* known : ACTIVATION_NAMES) {
+        if (name == known) return static_cast<Activation>(i);
+        ++i;
+    }
+    throw std::invalid_argument("plan: no packed activation '" + name + "'");
+}
+
+Algorithm algorithm(const std::string& name) {
+    if (name == "direct") return Algorithm::direct;
+    if (name == "depthwise") return Algorithm::depthwise;
+    if (name == "winograd2") return Algorithm::winograd2;
+    if (name == "winograd4") return Algorithm::winograd4;
+    throw std::invalid_argument("plan: no packed algorithm '" + name + "'");
+}
+
+void check_floats(const char* what, const Floats& array, long expected) {
+    if (array.size() != expected)
+        throw std::invalid_argument(std::string("plan: ") + what + " has " +
+                                    std::to_string(array.size()) + " values, expected " +
+                                    std::to_string(expected));
+}
+
+void add_conv(Plan& plan, const std::string& how, const SliceTuple& x, const SliceTuple& y,
+              const std::optional<SliceTuple>& residual, const Floats& weight, const Floats& bias,
+              const GeometryTuple& g, const std::string& act) {
+    const Algorithm kind = algorithm(how);
+    const long outputs = long(y[2]) * plan.lanes(), taps = long(g[0]) * g[1];
+    const long inputs = kind == Algorithm::depthwise ? 1 : long(x[2]) * plan.lanes();
+    check_floats("weight", weight, outputs * inputs * taps);
+    check_floats("bias", bias, outputs);
+    const Slice added = residual ? slice(*residual) : Slice{};
+    plan.conv(kind, slice(x), slice(y), residual ? &added : nullptr, weight.data(), bias.data(),
+              geometry(g), activation(act));
+}
+
+void add_stem(Plan& plan, int channels, int height, int width, const SliceTuple& y,
+              const Floats& weight, const Floats& bias, const GeometryTuple& g,
+              const std::string& act) {
+    const long outputs = long(y[2]) * plan.lanes();
+    check_floats("weight", weight, outputs * channels * g[0] * g[1]);
+    check_floats("bias", bias, outputs);
+    plan.stem(channels, height, width, slice(y), weight.data(), bias.data(), geometry(g),
+              activation(act));
+}
+
+void run(Plan& plan, uintptr_t input, const std::vector<uintptr_t>& outputs) {
+    std::vector<float*> pointers;
+    for (uintptr_t p : outputs) pointers.push_back(reinterpret_cast<float*>(p));
+    py::gil_scoped_release free;
+    plan.run(reinterpret_cast<const float*>(input), pointers);
+}
+
+}  // namespace
+
+void bind(py::module_& parent) {
+    py::module_ m = parent.def_submodule("packed", "Packed CPU kernels and inference plans.");
+    m.def(
+        "levels",
+        [] {
+            std::vector<std::pair<std::string, int>> found;
+            for (const Kernels* k : {avx512(), avx2(), portable()})
+                if (k) found.emplace_back(k->name, k->lanes);
+            return found;
+        },
+        "(name, lanes) of the instruction sets this processor has kernels for, best first");
+    m.def(
+        "level",
+        [](const std::string& name) {
+            const Kernels& k = choose(name.c_str());
+            return std::pair<std::string, int>(k.name, k.lanes);
+        },
+        py::arg("name") = "", "(name, lanes) in use: YOLO_ISA, else the best");
+
+    py::class_<Plan>(m, "Plan")
+        .def(py::init([](const std::string& level, int threads, long arena_floats) {
+                 return std::make_unique<Plan>(choose(level.c_str()), threads, arena_floats);
+             }),
+             py::arg("level"), py::arg("threads"), py::arg("arena_floats"))
+        .def("buffer", [](Plan& plan, long offset, int n, int blocks, int h, int w,
+                          int border) { return plan.buffer({offset, n, blocks, h, w, border}); })
+        .def("input", [](Plan& p, SliceTuple y, int channels) { p.input(slice(y), channels); })
+        .def("conv", &add_conv)
+        .def("stem", &add_stem)
+        .def("max_pool",
+             [](Plan& p, SliceTuple x, SliceTuple y, std::array<int, 2> size,
+                std::array<int, 2> stride, std::array<int, 2> before) {
+                 p.max_pool(slice(x), slice(y), size[0], size[1], stride[0], stride[1], before[0],
+                            before[1]);
+             })
+        .def("average_pool",
+             [](Plan& p, SliceTuple x, SliceTuple y) { p.average_pool(slice(x), slice(y)); })
+        .def("pointwise",
+             [](Plan& p, SliceTuple a, SliceTuple b, SliceTuple y, bool multiply, bool broadcast,
+                const std::string& act) {
+                 p.pointwise(slice(a), slice(b), slice(y), multiply, broadcast, activation(act));
+             })
+        .def("copy",
+             [](Plan& p, SliceTuple x, SliceTuple y, const std::vector<int>& channel, int scale,
+                float gain) { p.copy(slice(x), slice(y), channel, scale, gain); })
+        .def("output",
+             [](Plan& p, SliceTuple x, int output, const std::vector<int>& channel,
+                const std::vector<float>& logistic) {
+                 p.output(slice(x), output, channel, logistic);
+             })
+        .def("run", &run, "run(address of the planar input, addresses of the planar outputs)")
+        .def_readwrite("timing", &Plan::timing)
+        .def_readonly("milliseconds", &Plan::milliseconds)
+        .def_readonly("processor_milliseconds", &Plan::processor_milliseconds)
+        .def_property_readonly("steps", &Plan::steps)
+        .def_property_readonly("threads", &Plan::threads)
+        .def_property_readonly("weight_bytes", &Plan::weight_bytes)
+        .def_property_readonly("arena_bytes", &Plan::arena_bytes)
+        .def_property_readonly("scratch_bytes", &Plan::scratch_bytes);
+}
+
+}  // namespace yolo::packed

@@ -1,0 +1,9 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace yolo::packed {
+
+void bind(pybind11::module_& parent);  // adds the submodule `packed`
+
+}  // namespace yolo::packed
