@@ -1,8 +1,8 @@
 """Boxes: the two forms, the IoU family as Darknet defines it, and non-maximum suppression.
 
 `xywh` is centre and size, `xyxy` is left, top, right, bottom. The similarity functions take two
-tensors of boxes (..., 4) and broadcast: `iou(a, b)` compares pairs, `iou(a[:, None], b[None])` every
-box of a with every box of b.
+tensors of boxes (..., 4) and broadcast: `iou(a, b)` compares pairs, `iou(a[:, None], b[None])`
+every box of a with every box of b.
 """
 
 import numpy as np
@@ -135,8 +135,10 @@ def nms(
 
 
 def nms_order(probs: Tensor, objectness: Tensor | None = None) -> Tensor:
-    """Order of the boxes in Darknet's array after suppression: by the last class, ties by the one
-    before it, and so on. Its mAP counts true positives in this order. `probs` before suppression."""
+    """Order of the boxes in Darknet's array after suppression; its mAP counts in this order.
+
+    By the probability of the last class, ties by the class before it, and so on, all of them as
+    they were before suppression."""
     order = np.arange(len(probs)) if objectness is None else _partners(objectness)
     keys = -probs.detach().cpu().numpy()[order]
     if keys.size:

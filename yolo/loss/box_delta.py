@@ -19,7 +19,7 @@ def mse_delta(value: Tensor, truth: Tensor, corner: Tensor, grid: tuple, anchor:
     """Towards the entries that would give `truth`; small boxes count up to twice as much.
 
     value: the four entries as the head outputs them; corner: column and row of the cell (m, 2);
-    grid: (height, width) in cells; anchor: (m, 2), relative to the network's input; new: new_coords.
+    grid: (height, width) in cells; anchor: (m, 2), relative to the network's input.
     """
     cells = truth.new_tensor([grid[1], grid[0]])
     ratio = truth[:, 2:] / anchor

@@ -76,7 +76,7 @@ def _table(boxes: Tensor, images: int, limit: int) -> Tensor:
         raise ValueError(f"loss: boxes name images {span}, the mini-batch has {images}")
     rank = _rank(image)
     kept = rank < limit
-    slots_used = int(rank[kept].max()) + 1 if kept.any() else 0
+    slots_used = int(rank[kept].max()) + 1 if kept.any() else 1  # never none: maxima run over them
     table = boxes.new_zeros(images, slots_used, 5)
     table[image[kept], rank[kept]] = boxes[kept, 1:]
     return table

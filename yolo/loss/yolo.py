@@ -12,6 +12,8 @@ For logistic entries delta is target - probability: the gradient of cross-entrop
 Deltas are sums: nothing is divided by the number of images or of objects.
 """
 
+from itertools import product
+
 import torch
 from torch import Tensor
 
@@ -70,6 +72,7 @@ class _Head:
         shape = (images, self.anchors, channels // self.anchors, height * width)
         self.value = value.reshape(shape)
         self.delta = torch.zeros_like(self.value)
+        self.rewritten = self.delta.new_zeros(())  # box deltas added to cells that had some
         self.rule = ClassRule.of(layer, self.value)
         sizes = torch.tensor(layer.anchors).float() / torch.tensor([state.width, state.height])
         self.sizes = sizes[list(layer.mask)].to(self.value)  # (n, 2), relative to the input
@@ -119,15 +122,13 @@ class _Head:
         images, count, _ = predicted.shape
         slots_used = truths.shape[1]
         best = planes.new_zeros(images, count)
-        if slots_used:
-            budget = PAIRS.get(planes.device.type, PAIRS["cuda"])
-            group = max(1, budget // (count * slots_used))
-            length = max(1, budget // (group * slots_used))
-            for i in range(0, images, group):
-                for j in range(0, count, length):
-                    part = predicted[i : i + group, j : j + length]
-                    pairs = box.iou_matrix(truths[i : i + group], part)
-                    best[i : i + group, j : j + length] = pairs.amax(1)
+        budget = PAIRS.get(planes.device.type, PAIRS["cuda"])
+        group = max(1, budget // (count * slots_used))
+        length = max(1, budget // (group * slots_used))
+        for i, j in product(range(0, images, group), range(0, count, length)):
+            part = predicted[i : i + group, j : j + length]
+            pairs = box.iou_matrix(truths[i : i + group], part)
+            best[i : i + group, j : j + length] = pairs.amax(1)
         return best.view(images, self.anchors, -1)
 
     def near_truths(self, overlap: Tensor) -> None:
@@ -176,10 +177,9 @@ class _Head:
         taken = self.claims.to(self.value)
         at = self.at(taken)
         steps = self.box_steps(taken)
-        rewritten = steps.new_zeros(())
         for turn in rounds(self.claims, self.grid, self.anchors):
             turn = turn.to(self.value.device)
-            rewritten += self.write_boxes(taken[turn], steps[turn])
+            self.write_boxes(taken[turn], steps[turn])
             self.write_objectness(taken[turn])
             self.write_classes(taken[turn])
         predicted = self.predicted[at[0], at[1], :, at[2]]
@@ -187,7 +187,6 @@ class _Head:
             "iou": box.iou(predicted, taken.xywh).sum(),
             "giou": box.giou(predicted, taken.xywh).sum(),
             "obj": self.objectness[at].sum(),
-            "rewritten": rewritten,
         }
 
     def at(self, taken: Claims) -> tuple[Tensor, Tensor, Tensor]:
@@ -211,12 +210,11 @@ class _Head:
         step = torch.where(step.isfinite(), step, 0)
         return step if layer.max_delta is None else step.clamp(-layer.max_delta, layer.max_delta)
 
-    def write_boxes(self, taken: Claims, steps: Tensor) -> Tensor:
-        """Adds the steps; how many of the cells had box deltas already."""
+    def write_boxes(self, taken: Claims, steps: Tensor) -> None:
         image, anchor, cell = self.at(taken)
         before = self.delta[image, anchor, :4, cell]
         self.delta[image, anchor, :4, cell] = before + steps
-        return (before != 0).any(1).sum()
+        self.rewritten += (before != 0).any(1).sum()
 
     def write_objectness(self, taken: Claims) -> None:
         at = self.at(taken)
@@ -248,6 +246,7 @@ class _Head:
     def report(self, tally: dict[str, Tensor]) -> tuple[float, dict[str, float | int]]:
         """Darknet's cost of this mini-batch, and the numbers of its progress line."""
         tally = tally | {
+            "rewritten": self.rewritten,
             "boxes": torch.linalg.vector_norm(self.delta[:, :, :4]) ** 2,
             "rest": torch.linalg.vector_norm(self.delta[:, :, 4:]) ** 2,
             "noobj": self.objectness.sum() / max(1, self.objectness.numel()),
