@@ -52,3 +52,62 @@ YOLO_CUDA_API int yolo_cuda_conv_im2col(const YoloConv* call, YoloPass pass, voi
 // grad_weight is written as float (k, r, s, c).
 YOLO_CUDA_API int64_t yolo_cuda_conv_implicit_workspace(const YoloConv* call, YoloPass pass);
 YOLO_CUDA_API int yolo_cuda_conv_implicit(const YoloConv* call, YoloPass pass, void* stream);
+
+// Depthwise convolution, any type: weight is (r, s, c), grad_weight the same as float (double for
+// double); epilogue without residual.
+YOLO_CUDA_API int64_t yolo_cuda_depthwise_workspace(const YoloConv* call, YoloPass pass);
+YOLO_CUDA_API int yolo_cuda_depthwise(const YoloConv* call, YoloPass pass, void* stream);
+
+// NHWC as rows (pixels) of channels, `pitch` elements from row to row.
+struct YoloRows {
+    void* data;
+    int64_t pitch;
+};
+
+// Per-channel values are float, or double where type is double. training: mean and rstd are taken
+// from x and written; else they are read (null: 0 and 1). Null scale, bias: 1 and 0. Sums of the
+// gradient are taken where grad_bias is not null, and go into grad_x when training.
+struct YoloNorm {
+    int64_t rows;
+    int channels;
+    YoloType type;
+    int training, activation;
+    YoloRows x, y, residual, grad_y, grad_x;
+    const void *scale, *bias;
+    void *mean, *rstd, *rolling_mean, *rolling_var;
+    void *grad_scale, *grad_bias;
+    void* workspace;
+    double momentum, eps;
+};
+YOLO_CUDA_API int64_t yolo_cuda_norm_workspace(int64_t rows, int channels);
+YOLO_CUDA_API int yolo_cuda_norm_forward(const YoloNorm* call, void* stream);
+YOLO_CUDA_API int yolo_cuda_norm_backward(const YoloNorm* call, void* stream);
+
+// x and y are gradients in YOLO_GRAD_X. index: one byte a result, dense (n, p, q, c), or null.
+struct YoloPool {
+    int n, c, h, w, p, q;
+    int size_y, size_x, stride_y, stride_x, offset_y, offset_x;
+    YoloType type;
+    YoloRows x, y;
+    void* index;
+};
+YOLO_CUDA_API int yolo_cuda_maxpool(const YoloPool* call, YoloPass pass, void* stream);
+
+struct YoloUpsample {
+    int n, c, h, w, stride;
+    YoloType type;
+    double scale;
+    YoloRows x, y;
+};
+YOLO_CUDA_API int yolo_cuda_upsample(const YoloUpsample* call, YoloPass pass, void* stream);
+
+// The table of parameters lies in the memory of the device.
+struct YoloParameter {
+    float *weight, *grad, *update;
+    void* half;  // 16-bit copy of the weight, or null
+    int64_t count;
+    float decay, rate;  // times the batch; times the common rate
+    int64_t half_type;
+};
+YOLO_CUDA_API int yolo_cuda_update(const YoloParameter* parameters, int count, float rate,
+                                   float momentum, int clear, void* stream);

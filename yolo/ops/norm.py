@@ -3,7 +3,12 @@
     training:   mean, var of each channel over its m values (var divided by m), and
                 rolling <- (1 - momentum) rolling + momentum new, with var * m / (m - 1) as new var
     evaluation: mean, var are the rolling ones
-    y = f(scale * (x - mean) / sqrt(var + eps) + bias)
+
+    z = (x - mean) / sqrt(var + eps),  y = f(scale * z + bias)
+
+    g = grad_y * f',  grad_bias = sum of g,  grad_scale = sum of g * z,
+    grad_x = scale / sqrt(var + eps) * (g - mean of g - z * mean of (g * z)), without the means in
+    evaluation.  Backward keeps x alone and computes f' again.
 
 Twin: torch.nn.functional.batch_norm and the expressions of formulas.py.
 """
@@ -11,7 +16,11 @@ Twin: torch.nn.functional.batch_norm and the expressions of formulas.py.
 import torch
 import torch.nn.functional as F
 
-from .activation import activate, check_activation
+from .activation import activate, check_activation, planes
+from .backend import uses_torch
+from .grad import first_order
+from .native import library, native_activations, threads
+from .operator import operator
 from .shapes import ShapeError, same_type
 
 
@@ -29,9 +38,16 @@ def batch_norm_act(
     """x (n, c, h, w) or (n, c); scale, bias and the rolling buffers (c) -> y like x."""
     check_activation(activation, "batch_norm_act")
     _check(x, scale=scale, bias=bias, rolling_mean=rolling_mean, rolling_var=rolling_var)
-    return activate(
-        _normalise(x, scale, bias, rolling_mean, rolling_var, training, momentum, eps), activation
-    )
+    if uses_torch():
+        rolling = rolling_mean, rolling_var
+        return activate(_twin(x, scale, bias, rolling, training, momentum, eps), activation)
+    if training:
+        mean, rstd = _statistics(x.detach(), rolling_mean, rolling_var, momentum, eps)
+    else:
+        mean, rstd = rolling_mean.detach().clone(), torch.rsqrt(rolling_var.detach() + eps)
+    fused = activation if activation in native_activations() else "linear"
+    y = _normalise(x, scale, bias, mean, rstd, training, fused)
+    return y if fused == activation else activate(y, activation)
 
 
 def _check(x, **channels):
@@ -44,14 +60,118 @@ def _check(x, **channels):
     same_type("batch_norm_act", x=x, **channels)
 
 
-def _normalise(x, scale, bias, rolling_mean, rolling_var, training, momentum, eps):
+def _twin(x, scale, bias, rolling, training, momentum, eps):
+    rolling_mean, rolling_var = rolling
     count = x.numel() // x.shape[1] if x.numel() else 0
-    if training and count == 0:
-        return x * scale.view(1, -1, *[1] * (x.dim() - 2))  # no value to take statistics of
-    if training and count == 1:  # F.batch_norm refuses: the spread of one value is 0
-        with torch.no_grad():
-            rolling_mean.lerp_(x.reshape(-1), momentum)
-            rolling_var.mul_(1 - momentum)
+    if training and count < 2:  # no value, or one whose spread is 0: F.batch_norm refuses both
         shape = [1, -1] + [1] * (x.dim() - 2)
+        with torch.no_grad():
+            rolling_mean.mul_(1 - momentum * count).add_(x.sum([0, *range(2, x.dim())]) * momentum)
+            rolling_var.mul_(1 - momentum * count)
         return (x - x) * scale.view(shape) + bias.view(shape)
     return F.batch_norm(x, rolling_mean, rolling_var, scale, bias, training, momentum, eps)
+
+
+def _normalise(x, scale, bias, mean, rstd, from_batch, activation):
+    if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad or bias.requires_grad):
+        return _NormAct.apply(x, scale, bias, mean, rstd, from_batch, activation)
+    return _forward(x, scale, bias, mean, rstd, activation)
+
+
+class _NormAct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, scale, bias, mean, rstd, from_batch, activation):
+        ctx.from_batch, ctx.activation = from_batch, activation
+        ctx.save_for_backward(x, scale, bias, mean, rstd)
+        return _forward(x, scale, bias, mean, rstd, activation)
+
+    @staticmethod
+    @first_order("batch_norm_act")
+    def backward(ctx, grad_y):
+        grads = _backward(grad_y, *ctx.saved_tensors, ctx.from_batch, ctx.activation)
+        return *grads, None, None, None, None
+
+
+def _channel_pair(x, *_):
+    return x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+
+
+@operator(
+    "batch_statistics(Tensor x, Tensor(a!) rolling_mean, Tensor(b!) rolling_var, float momentum, "
+    "float eps) -> (Tensor, Tensor)",
+    _channel_pair,
+)
+def _statistics(x, rolling_mean, rolling_var, momentum, eps):
+    """Mean and 1 / sqrt(var + eps) of each channel; moves the rolling pair in place."""
+    if x.numel() == 0:
+        return x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1])
+    mean, rstd = _channel_pair(x)
+    x, kept = x.contiguous(), (rolling_mean.contiguous(), rolling_var.contiguous())
+    library().batch_statistics(
+        planes(x),
+        x.element_size(),
+        x.data_ptr(),
+        momentum,
+        eps,
+        kept[0].data_ptr(),
+        kept[1].data_ptr(),
+        mean.data_ptr(),
+        rstd.data_ptr(),
+        threads(),
+    )
+    for rolling, new in zip((rolling_mean, rolling_var), kept, strict=True):
+        if rolling is not new:
+            rolling.copy_(new)
+        else:
+            torch.autograd.graph.increment_version(rolling)
+    return mean, rstd
+
+
+@operator(
+    "norm_act_forward(Tensor x, Tensor scale, Tensor bias, Tensor mean, Tensor rstd, "
+    "str activation) -> Tensor",
+    lambda x, *_: torch.empty(x.shape, dtype=x.dtype, device=x.device),
+)
+def _forward(x, scale, bias, mean, rstd, activation):
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    channels = [t.contiguous() for t in (scale, bias, mean, rstd)]
+    library().norm_act_forward(
+        planes(x),
+        x.element_size(),
+        x.data_ptr(),
+        [t.data_ptr() for t in channels],
+        native_activations()[activation],
+        y.data_ptr(),
+        threads(),
+    )
+    return y
+
+
+@operator(
+    "norm_act_backward(Tensor grad_y, Tensor x, Tensor scale, Tensor bias, Tensor mean, "
+    "Tensor rstd, bool from_batch, str activation) -> (Tensor, Tensor, Tensor)",
+    lambda grad_y, x, *_: (
+        torch.empty(x.shape, dtype=x.dtype, device=x.device),
+        *_channel_pair(x),
+    ),
+)
+def _backward(grad_y, x, scale, bias, mean, rstd, from_batch, activation):
+    """(grad_x, grad_scale, grad_bias)"""
+    grad_y, x = grad_y.contiguous(), x.contiguous()
+    grad_x, (grad_scale, grad_bias) = torch.empty_like(x), _channel_pair(x)
+    channels = [t.contiguous() for t in (scale, bias, mean, rstd)]
+    library().norm_act_backward(
+        planes(x),
+        x.element_size(),
+        grad_y.data_ptr(),
+        x.data_ptr(),
+        [t.data_ptr() for t in channels],
+        native_activations()[activation],
+        from_batch,
+        grad_x.data_ptr(),
+        grad_scale.data_ptr(),
+        grad_bias.data_ptr(),
+        threads(),
+    )
+    return grad_x, grad_scale, grad_bias

@@ -1,31 +1,26 @@
 """Nearest-neighbour enlargement:  y[n,c,i,j] = scale * x[n, c, i/stride, j/stride].
 
-A negative stride shrinks: y = scale * sum over each block of |stride| x |stride|.
-Twin: torch.nn.functional.interpolate, or a reshape and sum.
+A negative stride shrinks: y = scale * sum over each block of |stride| x |stride|.  Either is the
+other's gradient.  Twin: repetition of rows and columns, or a reshape and sum.
 """
 
-import torch.nn.functional as F
+import torch
 
+from .backend import uses_torch
+from .grad import first_order
+from .native import library, threads
+from .operator import operator
 from .shapes import ShapeError, same_type
 
 
 def upsample(x, stride, scale=1.0):
     """x (n, c, h, w) -> (n, c, h * stride, w * stride), or / |stride| where stride < 0."""
     _check(x, stride)
-    if stride > 0:
-        y = (
-            F.interpolate(x, scale_factor=stride, mode="nearest")
-            if x.numel()
-            else _empty(x, stride)
-        )
-        return y if scale == 1 else y * scale
-    s = -stride
-    n, c, h, w = x.shape
-    return x.reshape(n, c, h // s, s, w // s, s).sum((3, 5)) * scale
-
-
-def _empty(x, stride):
-    return x.repeat_interleave(stride, 2).repeat_interleave(stride, 3)
+    if uses_torch():
+        return _twin(x, stride, scale)
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _Upsample.apply(x, stride, scale)
+    return _resize(x, stride, scale)
 
 
 def _check(x, stride):
@@ -37,3 +32,46 @@ def _check(x, stride):
             "a negative one must divide height and width"
         )
     same_type("upsample", x=x)
+
+
+def _twin(x, stride, scale):
+    n, c, h, w = x.shape
+    if stride > 0:
+        y = x.view(n, c, h, 1, w, 1) if x.is_contiguous() else x.reshape(n, c, h, 1, w, 1)
+        y = y.expand(n, c, h, stride, w, stride).reshape(n, c, h * stride, w * stride)
+    else:
+        s = -stride
+        y = x.reshape(n, c, h // s, s, w // s, s).sum((3, 5))
+    return y if scale == 1 else y * scale
+
+
+class _Upsample(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, stride, scale):
+        ctx.stride, ctx.scale = stride, scale
+        return _resize(x, stride, scale)
+
+    @staticmethod
+    @first_order("upsample")
+    def backward(ctx, grad_y):
+        return _resize(grad_y, -ctx.stride, ctx.scale), None, None
+
+
+def _fake(x, stride, scale):
+    n, c, h, w = x.shape
+    if stride > 0:
+        return x.new_empty((n, c, h * stride, w * stride))
+    return x.new_empty((n, c, h // -stride, w // -stride))
+
+
+@operator("upsample(Tensor x, int stride, float scale) -> Tensor", _fake)
+def _resize(x, stride, scale):
+    x = x.contiguous()
+    y = _fake(x, stride, scale)
+    small = x if stride > 0 else y
+    kernel = library().enlarge if stride > 0 else library().block_sums
+    n, c, h, w = small.shape
+    kernel(
+        (n * c, h, w), abs(stride), scale, x.element_size(), x.data_ptr(), y.data_ptr(), threads()
+    )
+    return y

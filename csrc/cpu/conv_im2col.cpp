@@ -1,0 +1,357 @@
+#include "conv_im2col.h"
+
+#include <algorithm>
+
+#include "blas.h"
+#include "columns.h"
+#include "rows.h"
+#include "threads.h"
+
+namespace yolo::cpu {
+namespace {
+
+// The columns of one product: whole images [image, image + images), or of one image the output
+// pixels [first, last).
+struct Panel {
+    int64_t image, images, first, last;
+
+    int64_t width() const { return last - first; }  // of one image
+    int64_t columns() const { return images * width(); }
+};
+
+struct Panels {
+    const ConvShape& shape;
+    const ConvPlan& plan;
+
+    int64_t blocks() const { return ceil_div(shape.pixels(), plan.block); }
+    int64_t count() const { return ceil_div(shape.n, plan.images) * blocks(); }
+
+    Panel operator[](int64_t i) const {
+        int64_t image = i / blocks() * plan.images, first = i % blocks() * plan.block;
+        return {image, std::min(plan.images, shape.n - image), first,
+                std::min(first + plan.block, shape.pixels())};
+    }
+};
+
+// Part `i` of `parts` of `count` filters or channels.
+Range part(int64_t count, int64_t parts, int64_t i) {
+    return {count * i / parts, count * (i + 1) / parts};
+}
+
+// A matrix of columns as BLAS reads it: `columns` rows of it lie next to each other, `pitch` apart
+// from one filter or tap to the next.
+template <typename T>
+struct Matrix {
+    T* data;
+    int64_t pitch;
+};
+
+// One convolution's sizes and addresses.
+template <typename T>
+struct Maps {
+    const ConvShape& shape;
+    const ConvPlan& plan;
+
+    const T* in(const T* x, int64_t image, int64_t group, int64_t channel) const {
+        return x + (image * shape.c + group * shape.channels() + channel) * shape.in_pixels();
+    }
+    T* in(T* x, int64_t image, int64_t group, int64_t channel) const {
+        return const_cast<T*>(in(const_cast<const T*>(x), image, group, channel));
+    }
+    const T* out(const T* y, int64_t image, int64_t filter) const {
+        return y + (image * shape.k + filter) * shape.pixels();
+    }
+    T* out(T* y, int64_t image, int64_t filter) const {
+        return y + (image * shape.k + filter) * shape.pixels();
+    }
+
+    bool direct() const { return shape.pointwise() && plan.images == 1; }
+
+    // Columns of channels `part` of a group, copied to `scratch` unless x itself will do.
+    Matrix<const T> columns(const T* x, const Panel& panel, int64_t group, Range part,
+                            T* scratch) const {
+        if (direct()) {
+            return {in(x, panel.image, group, part.first) + panel.first, shape.in_pixels()};
+        }
+        for (int64_t i = 0; i < panel.images; ++i) {
+            fill_columns(shape, in(x, panel.image + i, group, part.first), part.last - part.first,
+                         panel.first, panel.last, scratch + i * panel.width(), panel.columns());
+        }
+        return {scratch, panel.columns()};
+    }
+
+    // grad_y of several images side by side: for each filter, image after image.
+    void gather(const T* grad_y, const Panel& panel, T* gathered, int threads) const {
+        parallel(threads, shape.k, [&](int64_t filter, int) {
+            for (int64_t i = 0; i < panel.images; ++i) {
+                const T* from = out(grad_y, panel.image + i, filter);
+                std::copy(from, from + panel.width(),
+                          gathered + filter * panel.columns() + i * panel.width());
+            }
+        });
+    }
+
+    // The same for one image, where it lies, or what gather() left.
+    Matrix<const T> outputs(const T* grad_y, const Panel& panel, int64_t group,
+                            const T* gathered) const {
+        int64_t filter = group * shape.filters();
+        if (plan.images > 1) return {gathered + filter * panel.columns(), panel.columns()};
+        return {out(grad_y, panel.image, filter) + panel.first, shape.pixels()};
+    }
+};
+
+template <typename T>
+struct Forward {
+    Maps<T> maps;
+    const T *x, *weight, *bias;
+    Activation f;
+    T* y;
+
+    const ConvShape& shape() const { return maps.shape; }
+
+    // Filters `part` of a group over one panel; `outputs` is scratch for a panel of several images.
+    void multiply(const Panel& panel, int64_t group, Range part, Matrix<const T> columns,
+                  T* outputs) const {
+        const int64_t first = group * shape().filters() + part.first, depth = shape().depth();
+        Matrix<T> to = {outputs + part.first * panel.columns(), panel.columns()};
+        if (maps.plan.images == 1) {
+            to = {maps.out(y, panel.image, first) + panel.first, shape().pixels()};
+        }
+        gemm<T>('N', 'N', panel.columns(), part.last - part.first, depth, columns.data,
+                columns.pitch, weight + first * depth, depth, T(0), to.data, to.pitch);
+        if (to.data != outputs && !bias && f == Activation::linear) return;
+        for (int64_t k = 0; k < part.last - part.first; ++k) {
+            finish(panel, first + k, to.data + k * to.pitch);
+        }
+    }
+
+    // Bias and activation while the product is in cache, and the way to y.
+    void finish(const Panel& panel, int64_t filter, const T* from) const {
+        const T shift = bias ? bias[filter] : T(0);
+        for (int64_t i = 0; i < panel.images; ++i) {
+            rows<T>().bias_act(f, from + i * panel.width(), shift,
+                               maps.out(y, panel.image + i, filter) + panel.first, panel.width());
+        }
+    }
+};
+
+// Each task makes the columns of one panel and multiplies them with all filters.
+template <typename T>
+void forward_by_panel(const Forward<T>& pass, T* workspace, int threads) {
+    const ConvShape& shape = pass.shape();
+    const Panels panels{shape, pass.maps.plan};
+    const int64_t share = pass.maps.plan.workspace / threads;
+    parallel(threads, panels.count() * shape.groups, [&](int64_t task, int worker) {
+        const Panel panel = panels[task / shape.groups];
+        const int64_t group = task % shape.groups;
+        T* scratch = workspace + worker * share;
+        T* outputs = scratch + (pass.maps.direct() ? 0 : shape.depth() * panel.columns());
+        auto columns = pass.maps.columns(pass.x, panel, group, {0, shape.channels()}, scratch);
+        pass.multiply(panel, group, {0, shape.filters()}, columns, outputs);
+    });
+}
+
+// Fewer panels than threads: all threads fill the columns of one, then share its filters.
+template <typename T>
+void forward_by_filter(const Forward<T>& pass, T* workspace, int threads) {
+    const ConvShape& shape = pass.shape();
+    const Panels panels{shape, pass.maps.plan};
+    const int64_t parts = pass.maps.plan.parts;
+    for (int64_t i = 0; i < panels.count() * shape.groups; ++i) {
+        const Panel panel = panels[i / shape.groups];
+        const int64_t group = i % shape.groups, row = shape.taps() * panel.columns();
+        const bool direct = pass.maps.direct();
+        parallel(direct ? 1 : threads, direct ? 0 : shape.channels(), [&](int64_t c, int) {
+            pass.maps.columns(pass.x, panel, group, {c, c + 1}, workspace + c * row);
+        });
+        Matrix<const T> columns = {workspace, panel.columns()};
+        if (direct) columns = pass.maps.columns(pass.x, panel, group, {0, 1}, nullptr);
+        T* outputs = workspace + (direct ? 0 : shape.channels() * row);
+        parallel(threads, parts, [&](int64_t task, int) {
+            pass.multiply(panel, group, part(shape.filters(), parts, task), columns, outputs);
+        });
+    }
+}
+
+template <typename T>
+struct GradX {
+    Maps<T> maps;
+    const T *grad_y, *weight;
+    T* grad_x;
+
+    const ConvShape& shape() const { return maps.shape; }
+
+    void clear(const Panel& panel, int64_t group, Range part) const {
+        for (int64_t i = 0; i < panel.images; ++i) {
+            T* plane = maps.in(grad_x, panel.image + i, group, part.first);
+            std::fill(plane, plane + (part.last - part.first) * shape().in_pixels(), T(0));
+        }
+    }
+
+    // Adds one panel's share to channels `part` of a group.
+    void multiply(const Panel& panel, int64_t group, Range part, const T* gathered,
+                  T* scratch) const {
+        const int64_t depth = shape().depth(), taps = shape().taps(), filters = shape().filters();
+        const int64_t channels = part.last - part.first;
+        auto outputs = maps.outputs(grad_y, panel, group, gathered);
+        const T* taps_of_part = weight + group * filters * depth + part.first * taps;
+        Matrix<T> to = {scratch, panel.columns()};
+        if (maps.direct()) {
+            to = {maps.in(grad_x, panel.image, group, part.first) + panel.first,
+                  shape().in_pixels()};
+        }
+        gemm<T>('N', 'T', panel.columns(), channels * taps, filters, outputs.data, outputs.pitch,
+                taps_of_part, depth, T(0), to.data, to.pitch);
+        if (maps.direct()) return;
+        for (int64_t i = 0; i < panel.images; ++i) {
+            add_columns(shape(), scratch + i * panel.width(), panel.columns(), channels,
+                        panel.first, panel.last,
+                        maps.in(grad_x, panel.image + i, group, part.first));
+        }
+    }
+};
+
+// A task owns channels of one image and walks over that image's blocks.
+template <typename T>
+void grad_x_by_image(const GradX<T>& pass, T* workspace, int threads) {
+    const ConvShape& shape = pass.shape();
+    const Panels panels{shape, pass.maps.plan};
+    const int64_t parts = pass.maps.plan.parts, share = pass.maps.plan.workspace / threads;
+    parallel(threads, shape.n * shape.groups * parts, [&](int64_t task, int worker) {
+        const Range channels = part(shape.channels(), parts, task % parts);
+        const int64_t group = task / parts % shape.groups, image = task / parts / shape.groups;
+        if (!pass.maps.direct()) {
+            pass.clear({image, 1, 0, shape.pixels()}, group, channels);
+        }
+        for (int64_t block = 0; block < panels.blocks(); ++block) {
+            pass.multiply(panels[image * panels.blocks() + block], group, channels, nullptr,
+                          workspace + worker * share);
+        }
+    });
+}
+
+// A task owns channels of all images of a panel.
+template <typename T>
+void grad_x_by_channel(const GradX<T>& pass, T* workspace, int threads) {
+    const ConvShape& shape = pass.shape();
+    const ConvPlan& plan = pass.maps.plan;
+    const Panels panels{shape, plan};
+    T* scratch = workspace + shape.k * plan.columns();
+    const int64_t share = (plan.workspace - shape.k * plan.columns()) / threads;
+    for (int64_t i = 0; i < panels.count(); ++i) {
+        const Panel panel = panels[i];
+        pass.maps.gather(pass.grad_y, panel, workspace, threads);
+        parallel(threads, shape.groups * plan.parts, [&](int64_t task, int worker) {
+            const Range channels = part(shape.channels(), plan.parts, task % plan.parts);
+            pass.clear(panel, task / plan.parts, channels);
+            pass.multiply(panel, task / plan.parts, channels, workspace, scratch + worker * share);
+        });
+    }
+}
+
+template <typename T>
+struct GradWeight {
+    Maps<T> maps;
+    const T *grad_y, *x;
+
+    const ConvShape& shape() const { return maps.shape; }
+
+    // sums (of one group, at its channel `part`) = or += this panel's share
+    void multiply(const Panel& panel, int64_t group, Range part, bool first, const T* gathered,
+                  T* scratch, T* sums) const {
+        auto columns = maps.columns(x, panel, group, part, scratch);
+        auto outputs = maps.outputs(grad_y, panel, group, gathered);
+        gemm<T>('T', 'N', (part.last - part.first) * shape().taps(), shape().filters(),
+                panel.columns(), columns.data, columns.pitch, outputs.data, outputs.pitch,
+                first ? T(0) : T(1), sums, shape().depth());
+    }
+};
+
+// Small weights: each task sums over its share of the panels, then the sums are added in order.
+template <typename T>
+void grad_weight_by_panel(const GradWeight<T>& pass, T* grad_weight, T* workspace, int threads) {
+    const ConvShape& shape = pass.shape();
+    const ConvPlan& plan = pass.maps.plan;
+    const Panels panels{shape, plan};
+    const int64_t size = shape.weights(), group_size = size / shape.groups;
+    T* scratch = workspace + plan.partials * size;
+    const int64_t share = (plan.workspace - plan.partials * size) / threads;
+    parallel(threads, plan.partials * shape.groups, [&](int64_t task, int worker) {
+        const int64_t group = task % shape.groups, partial = task / shape.groups;
+        const Range mine = part(panels.count(), plan.partials, partial);
+        for (int64_t i = mine.first; i < mine.last; ++i) {
+            pass.multiply(panels[i], group, {0, shape.channels()}, i == mine.first, nullptr,
+                          scratch + worker * share,
+                          workspace + partial * size + group * group_size);
+        }
+    });
+    std::copy(workspace, workspace + size, grad_weight);
+    for (int64_t i = 1; i < plan.partials; ++i) {
+        rows<T>().add(workspace + i * size, grad_weight, size);
+    }
+}
+
+// A task owns channels of the weights and walks over the whole batch.
+template <typename T>
+void grad_weight_by_channel(const GradWeight<T>& pass, T* grad_weight, T* workspace, int threads) {
+    const ConvShape& shape = pass.shape();
+    const ConvPlan& plan = pass.maps.plan;
+    const Panels panels{shape, plan};
+    const int64_t gathered = plan.images > 1 ? shape.k * plan.columns() : 0;
+    T* scratch = workspace + gathered;
+    const int64_t share = (plan.workspace - gathered) / threads;
+    auto walk = [&](Range mine) {
+        parallel(threads, shape.groups * plan.parts, [&](int64_t task, int worker) {
+            const int64_t group = task / plan.parts;
+            const Range channels = part(shape.channels(), plan.parts, task % plan.parts);
+            T* sums = grad_weight + group * shape.filters() * shape.depth();
+            for (int64_t i = mine.first; i < mine.last; ++i) {
+                pass.multiply(panels[i], group, channels, i == 0, workspace,
+                              scratch + worker * share, sums + channels.first * shape.taps());
+            }
+        });
+    };
+    if (plan.images == 1) return walk({0, panels.count()});
+    for (int64_t i = 0; i < panels.count(); ++i) {
+        pass.maps.gather(pass.grad_y, panels[i], workspace, threads);
+        walk({i, i + 1});
+    }
+}
+
+}  // namespace
+
+template <typename T>
+void conv_im2col_forward(const ConvShape& shape, const ConvPlan& plan, const T* x, const T* weight,
+                         const T* bias, Activation f, T* y, T* workspace, int threads) {
+    Forward<T> pass{{shape, plan}, x, weight, bias, f, y};
+    if (plan.parts > 1) return forward_by_filter(pass, workspace, threads);
+    forward_by_panel(pass, workspace, threads);
+}
+
+template <typename T>
+void conv_im2col_grad_x(const ConvShape& shape, const ConvPlan& plan, const T* grad_y,
+                        const T* weight, T* grad_x, T* workspace, int threads) {
+    GradX<T> pass{{shape, plan}, grad_y, weight, grad_x};
+    if (plan.images > 1) return grad_x_by_channel(pass, workspace, threads);
+    grad_x_by_image(pass, workspace, threads);
+}
+
+template <typename T>
+void conv_im2col_grad_weight(const ConvShape& shape, const ConvPlan& plan, const T* grad_y,
+                             const T* x, T* grad_weight, T* workspace, int threads) {
+    GradWeight<T> pass{{shape, plan}, grad_y, x};
+    if (plan.partials > 0) return grad_weight_by_panel(pass, grad_weight, workspace, threads);
+    grad_weight_by_channel(pass, grad_weight, workspace, threads);
+}
+
+#define INSTANTIATE(T)                                                                            \
+    template void conv_im2col_forward<T>(const ConvShape&, const ConvPlan&, const T*, const T*,   \
+                                         const T*, Activation, T*, T*, int);                      \
+    template void conv_im2col_grad_x<T>(const ConvShape&, const ConvPlan&, const T*, const T*,    \
+                                        T*, T*, int);                                             \
+    template void conv_im2col_grad_weight<T>(const ConvShape&, const ConvPlan&, const T*,         \
+                                             const T*, T*, T*, int);
+INSTANTIATE(float)
+INSTANTIATE(double)
+
+}  // namespace yolo::cpu

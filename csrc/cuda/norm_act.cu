@@ -1,0 +1,268 @@
+// Batch normalisation, activation and residual over rows (pixels) of channels.
+//
+//     forward     mean, var over all rows; u = scale * (x - mean) * rstd + bias
+//                 y = activation(u) + residual
+//     backward    d = grad_y * activation'(u), u computed again from x
+//                 grad_bias = sum d,  grad_scale = sum d * xhat,  xhat = (x - mean) * rstd
+//                 grad_x = scale * rstd * (d - grad_bias / rows - xhat * grad_scale / rows)
+//
+// Sums: a block takes 32 channels of a range of rows; ranges are merged in one fixed order. The
+// spread is summed around the first value of the range and merged by Chan's rule: no difference of
+// large numbers. Without statistics (evaluation) grad_x = scale * rstd * d.
+#include "activation.cuh"
+#include "cuda_api.h"
+#include "pixels.cuh"
+
+namespace {
+
+constexpr int CHANNELS = 32, LINES = 8;  // of a block that sums
+constexpr int THREADS = 256;
+constexpr int LEAST_ROWS = 128, MOST_RANGES = 256;
+
+template <class N>
+struct Moments {
+    N count, mean, spread;  // spread: sum of squared distances from the mean
+
+    __device__ __forceinline__ void merge(const Moments& other) {
+        N total = count + other.count;
+        if (other.count == N(0)) return;
+        N distance = other.mean - mean, share = other.count / total;
+        mean += distance * share;
+        spread += other.spread + distance * distance * count * share;
+        count = total;
+    }
+};
+
+struct Ranges {
+    int count;
+    int64_t rows_each;
+};
+
+Ranges ranges_of(int64_t rows) {
+    int64_t count = (rows + LEAST_ROWS - 1) / LEAST_ROWS;
+    count = count < 1 ? 1 : count > MOST_RANGES ? MOST_RANGES : count;
+    return {int(count), (rows + count - 1) / count};
+}
+
+template <class T>
+__global__ void moments_kernel(YoloNorm t, Ranges ranges, Moments<typename Compute<T>::type>* out) {
+    using N = typename Compute<T>::type;
+    SHARED(Moments<N>, lines, [LINES][CHANNELS]);
+    int c = int(blockIdx.x) * CHANNELS + int(threadIdx.x);
+    int64_t begin = blockIdx.y * ranges.rows_each, end = begin + ranges.rows_each;
+    if (end > t.rows) end = t.rows;
+    N count = 0, sum = 0, squares = 0, first = 0;
+    if (c < t.channels && begin < end) first = widen(load(row_of<T>(t.x, begin) + c));
+    if (c < t.channels) {
+        for (int64_t row = begin + threadIdx.y; row < end; row += LINES) {
+            N distance = widen(load(row_of<T>(t.x, row) + c)) - first;
+            count += N(1);
+            sum += distance;
+            squares += distance * distance;
+        }
+    }
+    N mean = count > N(0) ? sum / count : N(0);
+    lines[threadIdx.y][threadIdx.x] = {count, first + mean, squares - sum * mean};
+    __syncthreads();
+    if (threadIdx.y != 0 || c >= t.channels) return;
+    Moments<N> all = lines[0][threadIdx.x];
+    for (int line = 1; line < LINES; ++line) all.merge(lines[line][threadIdx.x]);
+    store(out + int64_t(blockIdx.y) * t.channels + c, all);
+}
+
+// mean, rstd of each channel; rolling <- rolling + momentum * (new - rolling), var unbiased.
+template <class N>
+__global__ void statistics_kernel(YoloNorm t, int ranges, const Moments<N>* partial) {
+    int c = int(blockIdx.x * blockDim.x + threadIdx.x);
+    if (c >= t.channels) return;
+    Moments<N> all = load(partial + c);
+    for (int i = 1; i < ranges; ++i) all.merge(load(partial + int64_t(i) * t.channels + c));
+    N spread = all.spread > N(0) ? all.spread : N(0);
+    store(static_cast<N*>(t.mean) + c, all.mean);
+    store(static_cast<N*>(t.rstd) + c, N(1) / sqrt(spread / all.count + N(t.eps)));
+    if (t.rolling_mean == nullptr) return;
+    N* rolling_mean = static_cast<N*>(t.rolling_mean) + c;
+    N* rolling_var = static_cast<N*>(t.rolling_var) + c;
+    N unbiased = all.count > N(1) ? spread / (all.count - N(1)) : N(0);
+    store(rolling_mean, load(rolling_mean) + N(t.momentum) * (all.mean - load(rolling_mean)));
+    store(rolling_var, load(rolling_var) + N(t.momentum) * (unbiased - load(rolling_var)));
+}
+
+template <class N>
+struct Channel {
+    N mean, rstd, scale, bias;
+
+    __device__ __forceinline__ Channel(const YoloNorm& t, int c) {
+        mean = t.mean ? load(static_cast<const N*>(t.mean) + c) : N(0);
+        rstd = t.rstd ? load(static_cast<const N*>(t.rstd) + c) : N(1);
+        scale = t.scale ? load(static_cast<const N*>(t.scale) + c) : N(1);
+        bias = t.bias ? load(static_cast<const N*>(t.bias) + c) : N(0);
+    }
+    __device__ __forceinline__ N hat(N x) const { return (x - mean) * rstd; }
+    __device__ __forceinline__ N input(N x) const { return hat(x) * scale + bias; }
+    // d: the gradient at the input of the activation
+    __device__ __forceinline__ N gradient(int activation, N x, N grad_y) const {
+        N u = input(x);
+        return grad_y * activation_gradient(activation, u, activate(activation, u));
+    }
+};
+
+template <class T, int COUNT>
+__global__ void __launch_bounds__(THREADS) apply_kernel(YoloNorm t) {
+    using N = typename Compute<T>::type;
+    int64_t i = int64_t(blockIdx.x) * THREADS + threadIdx.x;
+    int packs_each = t.channels / COUNT;
+    int64_t row = i / packs_each;
+    int c0 = int(i % packs_each) * COUNT;
+    if (row >= t.rows) return;
+    Values<T, COUNT> x, residual;
+    x.load_from(row_of<T>(t.x, row) + c0);
+    if (t.residual.data != nullptr) residual.load_from(row_of<T>(t.residual, row) + c0);
+    UNROLL for (int j = 0; j < COUNT; ++j) {
+        N y = activate(t.activation, Channel<N>(t, c0 + j).input(x.at[j]));
+        x.at[j] = t.residual.data != nullptr ? y + residual.at[j] : y;
+    }
+    x.store_to(row_of<T>(t.y, row) + c0);
+}
+
+// Sums of d and of d * xhat over a range of rows.
+template <class T>
+__global__ void sums_kernel(YoloNorm t, Ranges ranges, typename Compute<T>::type* out) {
+    using N = typename Compute<T>::type;
+    SHARED(N, lines, [2][LINES][CHANNELS]);
+    int c = int(blockIdx.x) * CHANNELS + int(threadIdx.x);
+    int64_t begin = blockIdx.y * ranges.rows_each, end = begin + ranges.rows_each;
+    if (end > t.rows) end = t.rows;
+    N sum = 0, sum_hat = 0;
+    if (c < t.channels) {
+        Channel<N> channel(t, c);
+        for (int64_t row = begin + threadIdx.y; row < end; row += LINES) {
+            N x = widen(load(row_of<T>(t.x, row) + c));
+            N d = channel.gradient(t.activation, x, widen(load(row_of<T>(t.grad_y, row) + c)));
+            sum += d;
+            sum_hat += d * channel.hat(x);
+        }
+    }
+    lines[0][threadIdx.y][threadIdx.x] = sum;
+    lines[1][threadIdx.y][threadIdx.x] = sum_hat;
+    __syncthreads();
+    if (threadIdx.y >= 2 || c >= t.channels) return;
+    N total = 0;
+    for (int line = 0; line < LINES; ++line) total += lines[threadIdx.y][line][threadIdx.x];
+    store(out + (int64_t(blockIdx.y) * 2 + threadIdx.y) * t.channels + c, total);
+}
+
+template <class N>
+__global__ void add_sums_kernel(YoloNorm t, int ranges, const N* partial) {
+    int c = int(blockIdx.x * blockDim.x + threadIdx.x);
+    if (c >= t.channels) return;
+    N sum = 0, sum_hat = 0;
+    for (int i = 0; i < ranges; ++i) {
+        sum += load(partial + int64_t(i) * 2 * t.channels + c);
+        sum_hat += load(partial + (int64_t(i) * 2 + 1) * t.channels + c);
+    }
+    store(static_cast<N*>(t.grad_bias) + c, sum);
+    store(static_cast<N*>(t.grad_scale) + c, sum_hat);
+}
+
+template <class T, int COUNT>
+__global__ void __launch_bounds__(THREADS) grad_x_kernel(YoloNorm t) {
+    using N = typename Compute<T>::type;
+    int64_t i = int64_t(blockIdx.x) * THREADS + threadIdx.x;
+    int packs_each = t.channels / COUNT;
+    int64_t row = i / packs_each;
+    int c0 = int(i % packs_each) * COUNT;
+    if (row >= t.rows) return;
+    Values<T, COUNT> x, grad;
+    x.load_from(row_of<T>(t.x, row) + c0);
+    grad.load_from(row_of<T>(t.grad_y, row) + c0);
+    UNROLL for (int j = 0; j < COUNT; ++j) {
+        Channel<N> channel(t, c0 + j);
+        N d = channel.gradient(t.activation, x.at[j], grad.at[j]);
+        if (t.training) {
+            N sum = load(static_cast<const N*>(t.grad_bias) + c0 + j);
+            N sum_hat = load(static_cast<const N*>(t.grad_scale) + c0 + j);
+            d -= (sum + channel.hat(x.at[j]) * sum_hat) / N(t.rows);
+        }
+        grad.at[j] = channel.scale * channel.rstd * d;
+    }
+    grad.store_to(row_of<T>(t.grad_x, row) + c0);
+}
+
+unsigned channel_blocks(const YoloNorm& t) {
+    return blocks_for(t.channels, CHANNELS);
+}
+
+template <class T>
+void take_statistics(const YoloNorm& t, Stream stream) {
+    using N = typename Compute<T>::type;
+    Ranges ranges = ranges_of(t.rows);
+    auto* partial = static_cast<Moments<N>*>(t.workspace);
+    auto first = moments_kernel<T>;
+    LAUNCH(first, dim3(channel_blocks(t), ranges.count), dim3(CHANNELS, LINES), 0, stream, t,
+           ranges, partial);
+    auto second = statistics_kernel<N>;
+    LAUNCH(second, dim3(blocks_for(t.channels, THREADS)), dim3(THREADS), 0, stream, t, ranges.count,
+           partial);
+}
+
+template <class T>
+int forward(const YoloNorm& t, Stream stream) {
+    if (t.rows == 0) return YOLO_OK;
+    if (t.training) take_statistics<T>(t, stream);
+    bool wide =
+        packs<T>(t.x, t.channels) && packs<T>(t.y, t.channels) && packs<T>(t.residual, t.channels);
+    auto kernel = wide ? apply_kernel<T, PACK<T>> : apply_kernel<T, 1>;
+    int64_t items = t.rows * (t.channels / (wide ? PACK<T> : 1));
+    LAUNCH(kernel, dim3(blocks_for(items, THREADS)), dim3(THREADS), 0, stream, t);
+    return launch_status();
+}
+
+template <class T>
+void sum_gradients(const YoloNorm& t, Stream stream) {
+    using N = typename Compute<T>::type;
+    Ranges ranges = ranges_of(t.rows);
+    auto* partial = static_cast<N*>(t.workspace);
+    auto first = sums_kernel<T>;
+    LAUNCH(first, dim3(channel_blocks(t), ranges.count), dim3(CHANNELS, LINES), 0, stream, t,
+           ranges, partial);
+    auto second = add_sums_kernel<N>;
+    LAUNCH(second, dim3(blocks_for(t.channels, THREADS)), dim3(THREADS), 0, stream, t, ranges.count,
+           partial);
+}
+
+template <class T>
+int backward(const YoloNorm& t, Stream stream) {
+    if (t.rows == 0) return YOLO_OK;
+    if (t.grad_bias != nullptr) sum_gradients<T>(t, stream);
+    bool wide = packs<T>(t.x, t.channels) && packs<T>(t.grad_y, t.channels) &&
+                packs<T>(t.grad_x, t.channels);
+    auto kernel = wide ? grad_x_kernel<T, PACK<T>> : grad_x_kernel<T, 1>;
+    int64_t items = t.rows * (t.channels / (wide ? PACK<T> : 1));
+    LAUNCH(kernel, dim3(blocks_for(items, THREADS)), dim3(THREADS), 0, stream, t);
+    return launch_status();
+}
+
+bool acceptable(const YoloNorm& t) {
+    return t.rows >= 0 && t.channels > 0 && t.activation >= 0 && t.activation < ACTIVATION_COUNT;
+}
+
+}  // namespace
+
+int64_t yolo_cuda_norm_workspace(int64_t rows, int channels) {
+    return int64_t(ranges_of(rows).count) * channels * int64_t(sizeof(Moments<double>));
+}
+
+int yolo_cuda_norm_forward(const YoloNorm* call, void* stream) {
+    if (!acceptable(*call)) return YOLO_BAD_SHAPE;
+    return with_type(call->type, [&](auto t) {
+        return forward<decltype(t)>(*call, static_cast<Stream>(stream));
+    });
+}
+
+int yolo_cuda_norm_backward(const YoloNorm* call, void* stream) {
+    if (!acceptable(*call) || (call->training && call->grad_bias == nullptr)) return YOLO_BAD_SHAPE;
+    return with_type(call->type, [&](auto t) {
+        return backward<decltype(t)>(*call, static_cast<Stream>(stream));
+    });
+}

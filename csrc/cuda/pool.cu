@@ -1,0 +1,139 @@
+// Max pooling and nearest-neighbour enlargement, NHWC with pixel pitches. One thread a result.
+//
+//     maxpool    y[n,p,q,c] = max of x[n, p * stride + i - offset, ..., c] over i < size, inside x;
+//                index: i * size_x + j of the first largest value, which alone gets grad_y
+//     grad_x     each pixel gathers from the windows that cover it: no atomics, one fixed order
+//     upsample   y[n,i,j,c] = scale * x[n, i / stride, j / stride, c];  grad_x sums each block
+#include "cuda_api.h"
+#include "pixels.cuh"
+
+namespace {
+
+constexpr int THREADS = 256;
+
+// Place of thread i in an NHWC tensor of height x width x channels.
+struct Place {
+    int c, x, y;
+    int64_t n;
+
+    __device__ Place(int64_t i, int height, int width, int channels) {
+        c = int(i % channels);
+        x = int(i / channels % width);
+        y = int(i / channels / width % height);
+        n = i / channels / width / height;
+    }
+};
+
+__device__ __forceinline__ int64_t thread_number() {
+    return int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+
+template <class T>
+__global__ void maxpool_kernel(YoloPool t) {
+    using N = typename Compute<T>::type;
+    Place at(thread_number(), t.p, t.q, t.c);
+    if (at.n >= t.n) return;
+    bool found = false;
+    int index = 0;
+    N most = N(-INFINITY);
+    for (int i = 0; i < t.size_y; ++i) {
+        int y = at.y * t.stride_y + i - t.offset_y;
+        if (y < 0 || y >= t.h) continue;
+        for (int j = 0; j < t.size_x; ++j) {
+            int x = at.x * t.stride_x + j - t.offset_x;
+            if (x < 0 || x >= t.w) continue;
+            N value = widen(load(row_of<T>(t.x, (at.n * t.h + y) * t.w + x) + at.c));
+            if (found && !(value > most) && value == value) continue;
+            most = value;  // the first value, a larger one, or NaN
+            index = i * t.size_x + j;
+            found = true;
+            if (value != value) i = t.size_y, j = t.size_x;  // NaN stays
+        }
+    }
+    int64_t pixel = (at.n * t.p + at.y) * t.q + at.x;
+    store(row_of<T>(t.y, pixel) + at.c, rounded<T>(most));
+    if (t.index != nullptr)
+        store(static_cast<uint8_t*>(t.index) + pixel * t.c + at.c, uint8_t(index));
+}
+
+template <class T>
+__global__ void maxpool_grad_x_kernel(YoloPool t) {
+    using N = typename Compute<T>::type;
+    Place at(thread_number(), t.h, t.w, t.c);
+    if (at.n >= t.n) return;
+    N sum = 0;
+    for (int i = 0; i < t.size_y; ++i) {
+        int y = at.y + t.offset_y - i, p = y / t.stride_y;
+        if (y < 0 || y % t.stride_y != 0 || p >= t.p) continue;
+        for (int j = 0; j < t.size_x; ++j) {
+            int x = at.x + t.offset_x - j, q = x / t.stride_x;
+            if (x < 0 || x % t.stride_x != 0 || q >= t.q) continue;
+            int64_t pixel = (at.n * t.p + p) * t.q + q;
+            int index = load(static_cast<const uint8_t*>(t.index) + pixel * t.c + at.c);
+            if (index == i * t.size_x + j) sum += widen(load(row_of<T>(t.y, pixel) + at.c));
+        }
+    }
+    int64_t pixel = (at.n * t.h + at.y) * t.w + at.x;
+    store(row_of<T>(t.x, pixel) + at.c, rounded<T>(sum));
+}
+
+template <class T>
+__global__ void upsample_kernel(YoloUpsample t) {
+    using N = typename Compute<T>::type;
+    int height = t.h * t.stride, width = t.w * t.stride;
+    Place at(thread_number(), height, width, t.c);
+    if (at.n >= t.n) return;
+    int64_t from = (at.n * t.h + at.y / t.stride) * t.w + at.x / t.stride;
+    N value = N(t.scale) * widen(load(row_of<T>(t.x, from) + at.c));
+    int64_t to = (at.n * height + at.y) * width + at.x;
+    store(row_of<T>(t.y, to) + at.c, rounded<T>(value));
+}
+
+template <class T>
+__global__ void upsample_grad_x_kernel(YoloUpsample t) {
+    using N = typename Compute<T>::type;
+    Place at(thread_number(), t.h, t.w, t.c);
+    if (at.n >= t.n) return;
+    N sum = 0;
+    for (int i = 0; i < t.stride; ++i)
+        for (int j = 0; j < t.stride; ++j) {
+            int64_t row = (at.n * t.h + at.y) * t.stride + i;
+            int64_t pixel = (row * t.w + at.x) * t.stride + j;
+            sum += widen(load(row_of<T>(t.y, pixel) + at.c));
+        }
+    int64_t pixel = (at.n * t.h + at.y) * t.w + at.x;
+    store(row_of<T>(t.x, pixel) + at.c, rounded<T>(N(t.scale) * sum));
+}
+
+}  // namespace
+
+int yolo_cuda_maxpool(const YoloPool* call, YoloPass pass, void* s) {
+    const YoloPool& t = *call;
+    // an index is one byte
+    if (t.size_y * t.size_x > 256 || t.size_y < 1 || t.size_x < 1) return YOLO_BAD_SHAPE;
+    bool forward = pass == YOLO_FORWARD;
+    int64_t items = int64_t(t.n) * t.c * (forward ? int64_t(t.p) * t.q : int64_t(t.h) * t.w);
+    if (items == 0) return YOLO_OK;
+    return with_type(t.type, [&](auto type) {
+        using T = decltype(type);
+        auto kernel = forward ? maxpool_kernel<T> : maxpool_grad_x_kernel<T>;
+        LAUNCH(kernel, dim3(blocks_for(items, THREADS)), dim3(THREADS), 0, static_cast<Stream>(s),
+               t);
+        return launch_status();
+    });
+}
+
+int yolo_cuda_upsample(const YoloUpsample* call, YoloPass pass, void* s) {
+    const YoloUpsample& t = *call;
+    if (t.stride < 1) return YOLO_BAD_SHAPE;
+    bool forward = pass == YOLO_FORWARD;
+    int64_t items = int64_t(t.n) * t.c * t.h * t.w * (forward ? t.stride * t.stride : 1);
+    if (items == 0) return YOLO_OK;
+    return with_type(t.type, [&](auto type) {
+        using T = decltype(type);
+        auto kernel = forward ? upsample_kernel<T> : upsample_grad_x_kernel<T>;
+        LAUNCH(kernel, dim3(blocks_for(items, THREADS)), dim3(THREADS), 0, static_cast<Stream>(s),
+               t);
+        return launch_status();
+    });
+}

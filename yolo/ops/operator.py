@@ -1,0 +1,33 @@
+"""Functions on tensors that are also operators of PyTorch's dispatcher.
+
+In eager mode they are plain calls.  Tracers (torch.compile, torch.export, fake tensors) see
+torch.ops.yolo.<name>, whose result's shape a fake implementation states without computing.
+"""
+
+import functools
+
+import torch
+
+_library = torch.library.Library("yolo", "DEF")
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def operator(schema, fake):
+    """Decorator: registers `function` on the CPU under `schema`; `fake` returns empty results."""
+
+    def register(function):
+        name = schema.split("(")[0]
+        _library.define(schema)
+        _library.impl(name, function, "CPU")
+        torch.library.register_fake(f"yolo::{name}", fake, lib=_library)
+        traced = getattr(torch.ops.yolo, name).default
+
+        @functools.wraps(function)
+        def call(first, *rest):
+            if torch.compiler.is_compiling() or type(first) not in _PLAIN or not first.is_cpu:
+                return traced(first, *rest)
+            return function(first, *rest)
+
+        return call
+
+    return register
