@@ -82,14 +82,13 @@ class Network(nn.Module):
     def _freeze(self):
         """stopbackward and train_only_bn hold for every layer up to the one that has them."""
         self._frozen_until = [0] * len(self.layers)  # iteration from which a layer trains
-        for layer in self.layers:
-            until = math.inf if layer.stopbackward == 1 else layer.stopbackward
-            before = self.layers[: layer.index + 1]
-            for earlier in before:
-                now = self._frozen_until[earlier.index]
-                self._frozen_until[earlier.index] = max(now, until)
-                if until == math.inf or layer.train_only_bn:
-                    earlier.requires_grad_(False)
+        until, fixed = 0, False
+        for layer in reversed(self.layers):
+            until = max(until, math.inf if layer.stopbackward == 1 else layer.stopbackward)
+            fixed = fixed or layer.train_only_bn or until == math.inf
+            self._frozen_until[layer.index] = until
+            if fixed:
+                layer.requires_grad_(False)
 
     def train(self, mode=True):
         """Training or evaluation; layers that never train stay in evaluation."""
@@ -117,7 +116,7 @@ class Network(nn.Module):
             inputs = [outputs[source] for source in layer.sources]
             if visit:
                 visit(layer, inputs)
-            if keep or layer.index not in self._unread:
+            if layer.index in keep or layer.index not in self._unread:
                 outputs[layer.index] = self._step(layer, inputs)
             for source in self._drop[layer.index]:
                 if source not in keep:

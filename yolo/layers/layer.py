@@ -23,6 +23,7 @@ class Place:
     options: object  # of [net]
     shapes: dict = field(default_factory=dict)  # index -> (C, H, W), -1 being the network's input
     layers: list = field(default_factory=list)  # those built so far
+    changed: dict = field(default_factory=dict)  # index -> layer that works in place on it
     parameters: int = 0  # elements allocated so far
     outputs: int = 0  # elements of all outputs so far, for one image
 
@@ -36,10 +37,12 @@ class Place:
 
         A layer that works in place changes its input for everybody who reads that later.
         """
-        follower = index + 1
-        while index >= 0 and follower < self.index and self.layers[follower].in_place:
-            index, follower = follower, follower + 1
-        return index
+        last = index
+        while last in self.changed:
+            last = self.changed[last]
+        if last != index:
+            self.changed[index] = last  # shortens the way for the next one
+        return last
 
     def check(self, section, what, count):
         """Counts stored elements that are about to be allocated; refuses more than the limit."""
@@ -59,6 +62,8 @@ class Place:
                 f"the outputs up to here have {self.outputs:,} elements for one image; no more "
                 f"than {MAX_TOTAL_OUTPUTS:,} are allowed"
             )
+        if layer.in_place:
+            self.changed[layer.sources[0]] = layer.index
         self.shapes[self.index] = layer.out_shape
         self.layers.append(layer)
 
