@@ -10,13 +10,13 @@ __version__ = "0.1.0"
 __all__ = ["Detections", "Network", "load"]
 
 
-def load(cfg, weights=None, device="cpu"):
+def load(cfg, weights=None, device="cpu", strict=False):
     """The network of a .cfg file, with the values of a .weights file when one is given."""
     from . import weights as weights_file
     from .cfg import read
     from .network import Network
 
-    net = Network(read(cfg))
+    net = Network(read(cfg, strict=strict))
     if weights is not None:
         weights_file.load(net, weights)
     return net.to(device).eval()
