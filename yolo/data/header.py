@@ -20,6 +20,15 @@ def dimensions(data):
     return None
 
 
+def cut_short(data):
+    """Whether JPEG bytes end before their picture does: older OpenCV paints the rest grey.
+
+    A scan starts with FF DA and the picture ends with FF D9; bytes behind that do no harm.
+    """
+    data = bytes(data)
+    return data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+
+
 def _jpeg(data):
     """Walks the segments to the frame header; thumbnails inside APP segments are stepped over."""
     at = 2

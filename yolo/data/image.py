@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..files import atomic
-from .header import dimensions
+from .header import cut_short, dimensions
 from .paths import shown
 
 # 8192 x 8192, 200 MB decoded: more than any camera gives, and little enough for each worker.
@@ -43,6 +43,8 @@ def read(path):
             f"{shown(path)}: {size[1]}x{size[0]} is more than {PIXEL_LIMIT} pixels; shrink it, or "
             "raise yolo.data.image.PIXEL_LIMIT"
         )
+    if cut_short(data):
+        raise ImageError(f"{shown(path)}: cut short; the end of the picture is missing")
     return _decoded(data, path)
 
 
