@@ -163,9 +163,8 @@ __device__ __forceinline__ T activation_gradient(int activation, T x, T y) {
         case LINEAR:
             return T(1);
         case LEAKY:
-            return y > T(0) ? T(1) : T(0.1);
         case REVLEAKY:
-            return y > T(0) ? T(1) : T(10);  // Darknet divides by the slope here
+            return y > T(0) ? T(1) : T(0.1);
         case RELU:
             return y > T(0) ? T(1) : T(0);
         case LOGISTIC:

@@ -42,6 +42,8 @@ struct YoloConv {
 
 YOLO_CUDA_API const char* yolo_cuda_message(int status);
 YOLO_CUDA_API int yolo_cuda_device_count();
+// Bytes of the structs below, in their order; -1 past the last. For callers in other languages.
+YOLO_CUDA_API int64_t yolo_cuda_struct_bytes(int which);
 
 // Stored columns: float and double, any strides with rows of y flat; weight is (k, c, r, s).
 YOLO_CUDA_API int64_t yolo_cuda_conv_im2col_workspace(const ConvShape* shape, YoloType type);

@@ -15,7 +15,7 @@ constexpr int CHANNELS = 32, LINES = 8;
 constexpr int LEAST_PIXELS = 512, MOST_RANGES = 128;
 
 template <class T, int COUNT>
-__global__ void __launch_bounds__(THREADS) forward_kernel(YoloConv t) {
+__global__ void __launch_bounds__(THREADS, 4) forward_kernel(YoloConv t) {
     using N = typename Compute<T>::type;
     const ConvShape& a = t.shape;
     int64_t i = int64_t(blockIdx.x) * THREADS + threadIdx.x;
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(THREADS) forward_kernel(YoloConv t) {
 }
 
 template <class T, int COUNT>
-__global__ void __launch_bounds__(THREADS) grad_x_kernel(YoloConv t) {
+__global__ void __launch_bounds__(THREADS, 4) grad_x_kernel(YoloConv t) {
     const ConvShape& a = t.shape;
     int64_t i = int64_t(blockIdx.x) * THREADS + threadIdx.x;
     int c = int(i % (a.c / COUNT)) * COUNT;

@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(THREADS) apply_kernel(YoloNorm t) {
     int64_t row = i / packs_each;
     int c0 = int(i % packs_each) * COUNT;
     if (row >= t.rows) return;
-    Values<T, COUNT> x, residual;
+    Values<T, COUNT> x, residual = {};
     x.load_from(row_of<T>(t.x, row) + c0);
     if (t.residual.data != nullptr) residual.load_from(row_of<T>(t.residual, row) + c0);
     UNROLL for (int j = 0; j < COUNT; ++j) {

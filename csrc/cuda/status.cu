@@ -49,3 +49,9 @@ const char* yolo_cuda_message(int status) {
             return device_message(status);
     }
 }
+
+int64_t yolo_cuda_struct_bytes(int which) {
+    const size_t bytes[] = {sizeof(YoloConv), sizeof(YoloNorm), sizeof(YoloPool),
+                            sizeof(YoloUpsample), sizeof(YoloParameter)};
+    return which >= 0 && which < 5 ? int64_t(bytes[which]) : -1;
+}

@@ -1,0 +1,289 @@
+"""One method a kernel and pass: checks of layout, memory for the result, the call."""
+
+import ctypes
+from ctypes import c_char_p, c_float, c_int64, c_void_p
+
+import torch
+
+from .layout import (
+    as_float,
+    empty_like,
+    empty_nhwc,
+    flat,
+    nhwc,
+    pitch_of,
+    pixels_last,
+    pointer,
+    rows,
+)
+from .structs import (
+    ACTIVATION_NUMBERS,
+    FORWARD,
+    GRAD_WEIGHT,
+    GRAD_X,
+    TYPES,
+    Conv,
+    Norm,
+    Parameter,
+    Pool,
+    Strides,
+    Upsample,
+    conv_struct,
+)
+
+
+class CudaError(RuntimeError):
+    """A kernel refused its arguments, or a launch failed."""
+
+
+class Kernels:
+    """The C functions of one library."""
+
+    def __init__(self, path, on_cuda=True):
+        self.library = ctypes.CDLL(str(path))
+        self.on_cuda = on_cuda
+        if not hasattr(self.library, "yolo_cuda_message"):
+            raise CudaError(f"{path} was built without CUDA; see README, section Build")
+        self.library.yolo_cuda_message.restype = c_char_p
+        for kernel in ("conv_im2col", "conv_implicit", "depthwise", "norm"):
+            getattr(self.library, f"yolo_cuda_{kernel}_workspace").restype = c_int64
+
+    def call(self, name, device, *arguments):
+        """Runs a C function on the current stream of `device`; raises what it reports."""
+        if self.on_cuda:
+            with torch.cuda.device(device):
+                stream = c_void_p(torch.cuda.current_stream(device).cuda_stream)
+                status = getattr(self.library, name)(*arguments, stream)
+        else:
+            status = getattr(self.library, name)(*arguments, None)
+        if status != 0:
+            message = self.library.yolo_cuda_message(status).decode()
+            raise CudaError(f"{name}: {message} (status {status})")
+
+    # -- convolution ------------------------------------------------------------------------
+
+    def _im2col(self, a, pass_, x, weight, bias, y):
+        """x and y of any strides as long as rows follow each other; weight (k, c, r, s)."""
+        call = Conv(shape=conv_struct(a), type=TYPES[x.dtype])
+        call.x, call.x_strides = pointer(x), Strides(*x.stride())
+        call.y, call.y_strides = pointer(y), Strides(*y.stride())
+        call.weight, call.bias = pointer(weight), pointer(bias)
+        size = self.library.yolo_cuda_conv_im2col_workspace(ctypes.byref(call.shape), call.type)
+        return self._run("yolo_cuda_conv_im2col", call, pass_, size, x.device)
+
+    def _implicit(self, a, pass_, x, weight, y, **epilogue):
+        """x and y NHWC, weight (k, r, s, c) in memory."""
+        call = Conv(shape=conv_struct(a), type=TYPES[x.dtype], activation=epilogue["activation"])
+        call.x, call.x_strides = pointer(x), Strides(*nhwc(x.shape, pitch_of(x)))
+        call.y, call.y_strides = pointer(y), Strides(*nhwc(y.shape, pitch_of(y)))
+        call.weight, call.splits = pointer(weight), epilogue.get("splits", 0)
+        residual = epilogue.get("residual")
+        call.scale, call.bias = pointer(epilogue.get("scale")), pointer(epilogue.get("bias"))
+        if residual is not None:
+            call.residual, call.residual_pitch = pointer(residual), pitch_of(residual)
+        size = self.library.yolo_cuda_conv_implicit_workspace(ctypes.byref(call), pass_)
+        return self._run("yolo_cuda_conv_implicit", call, pass_, size, x.device)
+
+    def _run(self, name, call, pass_, size, device):
+        workspace = torch.empty(max(size, 16), dtype=torch.uint8, device=device)
+        call.workspace, call.workspace_bytes = pointer(workspace), size
+        self.call(name, device, ctypes.byref(call), pass_)
+
+    def im2col_forward(self, a, x, weight, bias=None):
+        x, y = flat(x), empty_like(x, (a.n, a.k, a.p, a.q))
+        bias = None if bias is None else bias.contiguous()
+        self._im2col(a, FORWARD, x, weight.contiguous(), bias, y)
+        return y
+
+    def im2col_grad_x(self, a, grad_y, weight):
+        grad_y, grad_x = flat(grad_y), empty_like(grad_y, (a.n, a.c, a.h, a.w))
+        self._im2col(a, GRAD_X, grad_x, weight.contiguous(), None, grad_y)
+        return grad_x
+
+    def im2col_grad_weight(self, a, x, grad_y):
+        shape = (a.k, a.c // a.groups, a.r, a.s)
+        if a.n == 0:
+            return x.new_zeros(shape)
+        grad_weight = x.new_empty(shape)
+        self._im2col(a, GRAD_WEIGHT, flat(x), grad_weight, None, flat(grad_y))
+        return grad_weight
+
+    def implicit_forward(
+        self, a, x, weight, bias=None, scale=None, residual=None, activation="linear", out=None
+    ):
+        """out: NHWC tensor, or slice of one along the channels, that receives the result."""
+        y = empty_nhwc(x, (a.n, a.k, a.p, a.q)) if out is None else out
+        weight = weight.permute(0, 2, 3, 1).contiguous()
+        self._implicit(
+            a,
+            FORWARD,
+            pixels_last(x),
+            weight,
+            y,
+            bias=as_float(bias),
+            scale=as_float(scale),
+            residual=None if residual is None else pixels_last(residual),
+            activation=ACTIVATION_NUMBERS[activation],
+        )
+        return y
+
+    def implicit_grad_x(self, a, grad_y, weight):
+        grad_x = empty_nhwc(grad_y, (a.n, a.c, a.h, a.w))
+        weight = weight.permute(0, 2, 3, 1).contiguous()
+        linear = ACTIVATION_NUMBERS["linear"]
+        self._implicit(a, GRAD_X, grad_x, weight, pixels_last(grad_y), activation=linear)
+        return grad_x
+
+    def implicit_grad_weight(self, a, x, grad_y, splits=0):
+        """Float, whatever the type of x and grad_y."""
+        shape = (a.k, a.r, a.s, a.c // a.groups)
+        if a.n == 0:
+            return x.new_zeros(shape, dtype=torch.float32).permute(0, 3, 1, 2)
+        out = x.new_empty(shape, dtype=torch.float32)
+        linear = ACTIVATION_NUMBERS["linear"]
+        x, grad_y = pixels_last(x), pixels_last(grad_y)
+        self._implicit(a, GRAD_WEIGHT, x, out, grad_y, activation=linear, splits=splits)
+        return out.permute(0, 3, 1, 2)
+
+    # -- depthwise --------------------------------------------------------------------------
+
+    def _depthwise(self, a, pass_, x, weight, y, **epilogue):
+        """x and y NHWC, weight (r, s, c) in memory."""
+        call = Conv(shape=conv_struct(a), type=TYPES[x.dtype])
+        call.x, call.x_strides = pointer(x), Strides(*nhwc(x.shape, pitch_of(x)))
+        call.y, call.y_strides = pointer(y), Strides(*nhwc(y.shape, pitch_of(y)))
+        call.weight, call.bias = pointer(weight), pointer(epilogue.get("bias"))
+        call.scale = pointer(epilogue.get("scale"))
+        call.activation = ACTIVATION_NUMBERS[epilogue.get("activation", "linear")]
+        size = self.library.yolo_cuda_depthwise_workspace(ctypes.byref(call), pass_)
+        self._run("yolo_cuda_depthwise", call, pass_, size, x.device)
+
+    def depthwise_forward(self, a, x, weight, bias=None, scale=None, activation="linear"):
+        x, y = pixels_last(x), empty_nhwc(x, (a.n, a.k, a.p, a.q))
+        weight, epilogue = _taps_first(weight), {"bias": as_float(bias), "scale": as_float(scale)}
+        self._depthwise(a, FORWARD, x, weight, y, activation=activation, **epilogue)
+        return y
+
+    def depthwise_grad_x(self, a, grad_y, weight):
+        grad_x = empty_nhwc(grad_y, (a.n, a.c, a.h, a.w))
+        self._depthwise(a, GRAD_X, grad_x, _taps_first(weight), pixels_last(grad_y))
+        return grad_x
+
+    def depthwise_grad_weight(self, a, x, grad_y):
+        """Float, or double for double."""
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        out = x.new_empty((a.r, a.s, a.c), dtype=dtype)
+        self._depthwise(a, GRAD_WEIGHT, pixels_last(x), out, pixels_last(grad_y))
+        return out.permute(2, 0, 1).unsqueeze(1)
+
+    # -- normalisation and activation -------------------------------------------------------
+
+    def norm_act_forward(
+        self, x, scale=None, bias=None, rolling=None, training=False, activation="linear",
+        residual=None, momentum=0.01, eps=1e-5, mean=None, rstd=None,
+    ):  # fmt: skip
+        """y, mean, rstd; rolling: (mean, var), changed in place when training."""
+        x = pixels_last(x)
+        y = empty_nhwc(x, x.shape)
+        if training:
+            number = torch.float64 if x.dtype == torch.float64 else torch.float32
+            mean, rstd = (x.new_empty(x.shape[1], dtype=number) for _ in range(2))
+        residual = None if residual is None else pixels_last(residual)
+        call = self._norm(x, scale, bias, mean, rstd, training, activation)
+        call.y, call.residual = rows(y), rows(residual)
+        call.momentum, call.eps = momentum, eps
+        if training and rolling is not None:
+            call.rolling_mean, call.rolling_var = map(pointer, rolling)
+        self._run_norm("yolo_cuda_norm_forward", call, x)
+        return y, mean, rstd
+
+    def norm_act_backward(
+        self, grad_y, x, scale, bias, mean, rstd, training=True, activation="linear", sums=True
+    ):
+        """grad_x, grad_scale, grad_bias (None without sums) of norm_act_forward."""
+        x, grad_y = pixels_last(x), pixels_last(grad_y)
+        grad_x = empty_nhwc(x, x.shape)
+        number = torch.float64 if x.dtype == torch.float64 else torch.float32
+        grads = [x.new_zeros(x.shape[1], dtype=number) if sums else None for _ in range(2)]
+        call = self._norm(x, scale, bias, mean, rstd, training, activation)
+        call.grad_y, call.grad_x = rows(grad_y), rows(grad_x)
+        call.grad_scale, call.grad_bias = map(pointer, grads)
+        self._run_norm("yolo_cuda_norm_backward", call, x)
+        return grad_x, *grads
+
+    def _norm(self, x, scale, bias, mean, rstd, training, activation):
+        pixels = x.shape[0] * x.shape[2] * x.shape[3]
+        call = Norm(rows=pixels, channels=x.shape[1], type=TYPES[x.dtype], training=int(training))
+        call.activation, call.x = ACTIVATION_NUMBERS[activation], rows(x)
+        call.scale, call.bias, call.mean, call.rstd = map(pointer, (scale, bias, mean, rstd))
+        return call
+
+    def _run_norm(self, name, call, x):
+        size = self.library.yolo_cuda_norm_workspace(c_int64(call.rows), call.channels)
+        workspace = torch.empty(size, dtype=torch.uint8, device=x.device)
+        call.workspace = pointer(workspace)
+        self.call(name, x.device, ctypes.byref(call))
+
+    # -- pools and enlargement --------------------------------------------------------------
+
+    def maxpool_forward(self, a, x, out=None):
+        """y, index; out: NHWC tensor, or slice of one along the channels, that receives y."""
+        x, y = pixels_last(x), empty_nhwc(x, (a.n, a.c, a.p, a.q)) if out is None else out
+        index = torch.empty((a.n, a.p, a.q, a.c), dtype=torch.uint8, device=x.device)
+        self._pool(a, FORWARD, x, y, index)
+        return y, index
+
+    def maxpool_grad_x(self, a, grad_y, index):
+        grad_x = empty_nhwc(grad_y, (a.n, a.c, a.h, a.w))
+        self._pool(a, GRAD_X, grad_x, pixels_last(grad_y), index)
+        return grad_x
+
+    def _pool(self, a, pass_, x, y, index):
+        call = Pool(a.n, a.c, a.h, a.w, a.p, a.q, *a.size, *a.stride, *a.offset, TYPES[x.dtype])
+        call.x, call.y, call.index = rows(x), rows(y), pointer(index)
+        self.call("yolo_cuda_maxpool", x.device, ctypes.byref(call), pass_)
+
+    def upsample_forward(self, x, stride, scale=1.0, out=None):
+        n, c, h, w = x.shape
+        x = pixels_last(x)
+        y = empty_nhwc(x, (n, c, h * stride, w * stride)) if out is None else out
+        self._upsample(FORWARD, x, y, stride, scale)
+        return y
+
+    def upsample_grad_x(self, grad_y, stride, scale=1.0):
+        n, c, h, w = grad_y.shape
+        grad_x = empty_nhwc(grad_y, (n, c, h // stride, w // stride))
+        self._upsample(GRAD_X, grad_x, pixels_last(grad_y), stride, scale)
+        return grad_x
+
+    def _upsample(self, pass_, x, y, stride, scale):
+        call = Upsample(*x.shape, stride, TYPES[x.dtype], scale, rows(x), rows(y))
+        self.call("yolo_cuda_upsample", x.device, ctypes.byref(call), pass_)
+
+    # -- optimiser --------------------------------------------------------------------------
+
+    def parameter_table(self, entries, device):
+        """Table for update() of (weight, grad, update, 16-bit copy or None, decay, rate)."""
+        table = (Parameter * len(entries))()
+        for row, (weight, grad, update, half, decay, rate) in zip(table, entries, strict=True):
+            row.weight, row.grad, row.update, row.half = map(pointer, (weight, grad, update, half))
+            row.count, row.decay, row.rate = weight.numel(), decay, rate
+            row.half_type = 0 if half is None else TYPES[half.dtype]
+        return torch.frombuffer(table, dtype=torch.uint8).to(device)
+
+    def update(self, table, count, rate, momentum, clear=True):
+        """u <- momentum * u - grad - decay * w;  w <- w + rate * u;  grad <- 0 if clear."""
+        self.call(
+            "yolo_cuda_update",
+            table.device,
+            c_void_p(table.data_ptr()),
+            count,
+            c_float(rate),
+            c_float(momentum),
+            int(clear),
+        )
+
+
+def _taps_first(weight):
+    """(c, 1, r, s) -> (r, s, c) in memory."""
+    return weight[:, 0].permute(1, 2, 0).contiguous()

@@ -1,0 +1,94 @@
+"""The structs of csrc/cuda/cuda_api.h, field by field; a test compares their sizes with C's."""
+
+from ctypes import Structure, c_double, c_float, c_int, c_int64, c_void_p
+
+import torch
+
+from ..formulas import FORMULAS
+
+TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+FORWARD, GRAD_X, GRAD_WEIGHT = 0, 1, 2
+# The functions of one value come first in FORMULAS; the rest needs a whole pixel.
+ACTIVATION_NUMBERS = {
+    name: number
+    for number, name in enumerate(n for n in FORMULAS if not n.startswith("normalize_"))
+}
+
+
+def _fields(*groups):
+    """_fields((c_int, "n c"), (c_void_p, "x")) -> [("n", c_int), ("c", c_int), ("x", c_void_p)]"""
+    return [(name, kind) for kind, names in groups for name in names.split()]
+
+
+class ConvShape(Structure):
+    _fields_ = _fields(
+        (c_int, "n c h w k r s p q stride_y stride_x pad_y pad_x dilation_y dilation_x groups")
+    )
+
+
+class Strides(Structure):
+    _fields_ = _fields((c_int64, "n c h w"))
+
+
+class Rows(Structure):
+    _fields_ = _fields((c_void_p, "data"), (c_int64, "pitch"))
+
+
+class Conv(Structure):
+    _fields_ = _fields(
+        (ConvShape, "shape"),
+        (c_int, "type"),
+        (c_void_p, "x"),
+        (Strides, "x_strides"),
+        (c_void_p, "weight bias y"),
+        (Strides, "y_strides"),
+        (c_void_p, "workspace"),
+        (c_int64, "workspace_bytes"),
+        (c_void_p, "scale residual"),
+        (c_int64, "residual_pitch"),
+        (c_int, "activation splits"),
+    )
+
+
+class Norm(Structure):
+    _fields_ = _fields(
+        (c_int64, "rows"),
+        (c_int, "channels type training activation"),
+        (Rows, "x y residual grad_y grad_x"),
+        (c_void_p, "scale bias mean rstd rolling_mean rolling_var grad_scale grad_bias workspace"),
+        (c_double, "momentum eps"),
+    )
+
+
+class Pool(Structure):
+    _fields_ = _fields(
+        (c_int, "n c h w p q size_y size_x stride_y stride_x offset_y offset_x type"),
+        (Rows, "x y"),
+        (c_void_p, "index"),
+    )
+
+
+class Upsample(Structure):
+    _fields_ = _fields(
+        (c_int, "n c h w stride type"),
+        (c_double, "scale"),
+        (Rows, "x y"),
+    )
+
+
+class Parameter(Structure):
+    _fields_ = _fields(
+        (c_void_p, "weight grad update half"),
+        (c_int64, "count"),
+        (c_float, "decay rate"),
+        (c_int64, "half_type"),
+    )
+
+
+STRUCTS = (Conv, Norm, Pool, Upsample, Parameter)
+
+
+def conv_struct(a):
+    """ConvShape of C from the ConvShape of yolo.ops.shapes."""
+    sizes = (a.n, a.c, a.h, a.w, a.k, a.r, a.s, a.p, a.q)
+    return ConvShape(*sizes, *a.stride, *a.padding, *a.dilation, a.groups)
