@@ -1,0 +1,338 @@
+"""What was found in one image: boxes, scores and classes as arrays of equal length.
+
+    dogs = found[(found.labels == "dog") & (found.scores > 0.5)]
+    picture = dogs.draw(image)
+
+Boxes are x1, y1, x2, y2 in pixels of the original image and may reach beyond its edges, as the
+network left them; `clipped()` cuts them. One box with several classes is several entries.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+# Official category ids of the 80 COCO classes in Darknet's order (1 to 90 with gaps).
+COCO_CATEGORIES = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
+
+
+class Detection(NamedTuple):
+    """One entry of Detections, in plain Python numbers."""
+
+    name: str
+    score: float
+    box_xyxy: tuple[float, float, float, float]
+    class_id: int
+
+    def __str__(self):
+        corners = " ".join(f"{value:.0f}" for value in self.box_xyxy)
+        return f"{self.name} {self.score:.2f} [{corners}]"
+
+
+@dataclass(eq=False, repr=False)
+class Detections:
+    """N detections of one image.
+
+    boxes_xyxy (N, 4) float32, pixels      scores (N,) float32      classes (N,) int64
+    image_size (height, width), names the list of class names or None, path where it came from
+    """
+
+    boxes_xyxy: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    names: list[str] | None = None
+    image_size: tuple[int, int] = (0, 0)
+    path: str | None = None
+
+    def __post_init__(self):
+        self.boxes_xyxy = _boxes(self.boxes_xyxy)
+        count = len(self.boxes_xyxy)
+        self.scores = _column("scores", self.scores, np.float32, count)
+        self.classes = _column("classes", self.classes, np.int64, count)
+        self.image_size = _size(self.image_size)
+        self.path = None if self.path is None else str(self.path)
+        self._check_values()
+
+    def _check_values(self):
+        for what, values in (("boxes_xyxy", self.boxes_xyxy), ("scores", self.scores)):
+            if not np.isfinite(values).all():
+                row = int(np.argwhere(~np.isfinite(values))[0][0])
+                raise ValueError(f"Detections: {what}[{row}] is not finite: {values[row]}")
+        if (self.classes < 0).any():
+            row = int(np.argmax(self.classes < 0))
+            raise ValueError(f"Detections: classes[{row}] is {self.classes[row]}, expected >= 0")
+
+    @classmethod
+    def empty(cls, image_size, names=None, path=None) -> Detections:
+        return cls(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), names, image_size, path)
+
+    def __len__(self):
+        return len(self.scores)
+
+    def __getitem__(self, index):
+        """An integer gives one Detection; a slice, mask or index array gives Detections."""
+        if isinstance(index, (int, np.integer)) and not isinstance(index, (bool, np.bool_)):
+            return self._entry(int(index))
+        if not isinstance(index, slice):
+            index = self._checked_index(index)
+        arrays = (self.boxes_xyxy[index], self.scores[index], self.classes[index])
+        return Detections(*arrays, self.names, self.image_size, self.path)
+
+    def _checked_index(self, index):
+        index = np.asarray(index)
+        if index.size == 0 and index.dtype != bool:
+            index = index.astype(np.int64)  # [] arrives as float
+        if index.dtype == bool and index.shape != (len(self),):
+            raise IndexError(f"Detections: mask of shape {index.shape}, expected ({len(self)},)")
+        if index.ndim != 1 or index.dtype.kind not in "biu":
+            raise IndexError(
+                f"Detections: index of shape {index.shape} and type {index.dtype}; expected an "
+                "integer, a slice, or one dimension of booleans or integers"
+            )
+        return index
+
+    def _entry(self, index: int) -> Detection:
+        box = tuple(float(value) for value in self.boxes_xyxy[index])
+        class_id = int(self.classes[index])
+        return Detection(self.name(class_id), float(self.scores[index]), box, class_id)
+
+    def __iter__(self):
+        return (self._entry(i) for i in range(len(self)))
+
+    def name(self, class_id: int) -> str:
+        """The name of a class; "class 7" where there is none."""
+        known = self.names is not None and 0 <= class_id < len(self.names)
+        return self.names[class_id] if known else f"class {class_id}"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class name of every entry, (N,) strings: found[found.labels == "dog"]."""
+        return np.array([self.name(c) for c in self.classes.tolist()], dtype=object)
+
+    def sorted(self) -> Detections:
+        """The surest first; equal scores keep their order."""
+        return self[np.argsort(-self.scores, kind="stable")]
+
+    def clipped(self) -> Detections:
+        """Boxes cut at the edges of the image."""
+        height, width = self.image_size
+        boxes = self.boxes_xyxy.clip(0, np.array([width, height, width, height], np.float32))
+        return replace(self, boxes_xyxy=boxes)
+
+    def scaled(self, image_size) -> Detections:
+        """The same detections on a copy of the image that has another size."""
+        (height, width), (new_height, new_width) = self.image_size, _size(image_size)
+        if not height or not width:
+            raise ValueError(f"Detections: image_size {self.image_size} is unknown, cannot scale")
+        x, y = new_width / width, new_height / height
+        boxes = self.boxes_xyxy * np.array([x, y, x, y], np.float32)
+        return replace(self, boxes_xyxy=boxes, image_size=(new_height, new_width))
+
+    def __repr__(self):
+        where = f", {self.path}" if self.path else ""
+        height, width = self.image_size
+        return f"<Detections: {len(self)} in {width}x{height}{where}>"
+
+    def __str__(self):
+        """A table: name, percent, left, top, right, bottom."""
+        wide = max((len(name) for name in self.labels), default=0)
+        rows = [
+            f"  {entry.name:<{wide}}  {100 * entry.score:3.0f}%  "
+            + " ".join(f"{value:7.1f}" for value in entry.box_xyxy)
+            for entry in self
+        ]
+        return "\n".join([repr(self)[1:-1], *rows])
+
+    # ---- to other forms ----
+
+    def to_dict(self) -> dict:
+        """Plain Python, fit for json.dump."""
+        entries = [
+            {"name": e.name, "class_id": e.class_id, "score": e.score, "box_xyxy": list(e.box_xyxy)}
+            for e in self
+        ]
+        return {"path": self.path, "image_size": list(self.image_size), "detections": entries}
+
+    def darknet_json(self, frame_id: int = 1, filename: str | None = None) -> dict:
+        """One frame of the file that `darknet detector test -out` writes; relative coordinates."""
+        return {
+            "frame_id": int(frame_id),
+            "filename": filename if filename is not None else (self.path or ""),
+            "objects": [self._darknet_object(entry) for entry in self],
+        }
+
+    def _darknet_object(self, entry: Detection) -> dict:
+        height, width = self.image_size
+        x1, y1, x2, y2 = entry.box_xyxy
+        centre = {
+            "center_x": round((x1 + x2) / 2 / width, 6),
+            "center_y": round((y1 + y2) / 2 / height, 6),
+            "width": round((x2 - x1) / width, 6),
+            "height": round((y2 - y1) / height, 6),
+        }
+        return {
+            "class_id": entry.class_id,
+            "name": entry.name,
+            "relative_coordinates": centre,
+            "confidence": round(entry.score, 6),
+        }
+
+    def to_coco(self, image_id: int | None = None, categories=COCO_CATEGORIES) -> list[dict]:
+        """COCO result records; boxes x, y, w, h in pixels, clipped to the image.
+
+        image_id: by default the last number in the file name. categories[class] is the id written.
+        """
+        image_id = _number_in(self.path) if image_id is None else int(image_id)
+        return [
+            {
+                "image_id": image_id,
+                "category_id": _category(categories, entry.class_id),
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "score": entry.score,
+            }
+            for entry in self.clipped()
+            for x1, y1, x2, y2 in [entry.box_xyxy]
+        ]
+
+    # ---- drawing ----
+
+    def draw(self, image, thickness: int | None = None, labels: bool = True) -> np.ndarray:
+        """A copy of the image (HWC uint8 RGB, or grey) with frames and labels like "dog 0.93".
+
+        An image of another size than `image_size` gets the boxes scaled to it. Line and letters
+        grow with the image.
+        """
+        canvas = _rgb_copy(image)
+        size = canvas.shape[:2]
+        found = self if self.image_size in (size, (0, 0)) else self.scaled(size)
+        thickness = thickness or max(1, round(0.0025 * sum(size) / 2 + 0.5))
+        entries = list(found.sorted())
+        for entry in reversed(entries):  # the surest is drawn last, on top
+            corners = _corners(entry, size, 2 * thickness)
+            colour = class_colour(entry.class_id)
+            cv2.rectangle(canvas, corners[:2], corners[2:], colour, thickness, cv2.LINE_AA)
+        if labels:
+            _draw_labels(canvas, entries, thickness)
+        return canvas
+
+
+def class_colour(class_id: int) -> tuple[int, int, int]:
+    """RGB of a class: always the same, and neighbours far apart (hues by the golden ratio)."""
+    hue = (0.58 + class_id * 0.618034) % 1.0
+    saturation, value = ((0.85, 0.95), (0.55, 1.0), (0.95, 0.7))[class_id // 8 % 3]
+    return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, saturation, value))
+
+
+def _boxes(values) -> np.ndarray:
+    boxes = np.array(values, dtype=np.float32)
+    if boxes.size == 0 and boxes.ndim < 2:
+        boxes = boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"Detections: boxes_xyxy has shape {boxes.shape}, expected (N, 4)")
+    return boxes
+
+
+def _column(what: str, values, dtype, count: int) -> np.ndarray:
+    given = np.asarray(values)
+    if given.shape != (count,):
+        raise ValueError(
+            f"Detections: {what} has shape {given.shape}, expected ({count},) to go with "
+            f"boxes_xyxy ({count}, 4)"
+        )
+    column = given.astype(dtype)
+    if np.issubdtype(dtype, np.integer) and not np.array_equal(column, given):
+        raise ValueError(f"Detections: {what} must be whole numbers, got {given.dtype} {given[:8]}")
+    return column
+
+
+def _size(size) -> tuple[int, int]:
+    height, width = (int(side) for side in size)
+    if height < 0 or width < 0:
+        raise ValueError(f"Detections: image_size is (height, width) in pixels, got {size}")
+    return height, width
+
+
+def _number_in(path: str | None) -> int:
+    digits = re.findall(r"\d+", Path(path).stem) if path else []
+    if not digits:
+        raise ValueError(f"to_coco: no number in the file name {path!r}; give image_id=")
+    return int(digits[-1])
+
+
+def _category(categories, class_id: int) -> int:
+    if class_id >= len(categories):
+        raise ValueError(
+            f"to_coco: class {class_id} has no category id, {len(categories)} are known; "
+            "give categories= with one id for each class"
+        )
+    return int(categories[class_id])
+
+
+def _rgb_copy(image) -> np.ndarray:
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise ValueError(f"draw: image is {image.dtype} {image.shape}, expected uint8 (H, W, 3)")
+    if image.ndim == 2 or image.shape[2] == 1:
+        return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+    if image.shape[2] != 3:
+        raise ValueError(f"draw: image has shape {image.shape}, expected (H, W, 3) in RGB")
+    return np.array(image, order="C")
+
+
+def _corners(entry: Detection, size, margin: int) -> list[int]:
+    """Whole pixels, kept near the canvas: OpenCV cannot draw to corners beyond 2^31."""
+    height, width = size
+    upper = np.array([width, height, width, height]) + margin
+    return np.clip(np.round(entry.box_xyxy), -margin, upper).astype(int).tolist()
+
+
+def _draw_labels(canvas, entries, thickness: int):
+    """Text on plates of the class colours; the surest chooses its place first."""
+    size = canvas.shape[:2]
+    scale = min(max(0.35, 0.0009 * sum(size) / 2), 4.0)
+    stroke = max(1, round(1.6 * scale))
+    taken = []
+    for entry in entries:
+        text = f"{entry.name} {entry.score:.2f}"
+        font = cv2.FONT_HERSHEY_SIMPLEX, scale
+        (wide, high), below = cv2.getTextSize(text, *font, stroke)
+        plate = wide + 2 * stroke + 2, high + below + 2 * stroke
+        left, top = _free_place(plate, _corners(entry, size, 0), size, taken, thickness)
+        taken.append((left, top, left + plate[0], top + plate[1]))
+        colour = class_colour(entry.class_id)
+        cv2.rectangle(canvas, taken[-1][:2], taken[-1][2:], colour, cv2.FILLED)
+        ink = (0, 0, 0) if _brightness(colour) > 140 else (255, 255, 255)
+        origin = left + stroke + 1, top + stroke + high
+        cv2.putText(canvas, text, origin, *font, ink, stroke, cv2.LINE_AA)
+
+
+def _free_place(plate, corners, size, taken, thickness: int) -> tuple[int, int]:
+    """Left and top of a plate: above the box, else inside, below, or in steps down its edge."""
+    (wide, high), (x1, y1, x2, y2) = plate, corners
+    left, top, inside = x1 - thickness // 2, y1 - high, y1 + thickness
+    wishes = [(left, top)] if top >= 0 else []
+    wishes += [(left, inside), (x2 - wide, inside), (left, y2 - high), (left, y2)]
+    wishes += [(left, inside + step * high) for step in range(1, 6)]
+    bounded = [
+        (max(0, min(x, size[1] - 1 - wide)), max(0, min(y, size[0] - 1 - high))) for x, y in wishes
+    ]
+    free = (
+        p for p in bounded if not any(_overlap((*p, p[0] + wide, p[1] + high), t) for t in taken)
+    )
+    return next(free, bounded[0])
+
+
+def _overlap(a, b) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _brightness(colour) -> float:
+    """Perceived brightness of an RGB colour, 0 to 255 (Rec. 601 weights)."""
+    red, green, blue = colour
+    return 0.299 * red + 0.587 * green + 0.114 * blue
