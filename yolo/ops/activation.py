@@ -1,16 +1,16 @@
 """activate(x, name):  y = f(x),  grad_x = grad_y * g,  f and g being Darknet's.
 
 Kernels compute the common activations; the rare ones (`ACTIVATIONS` minus
-`native_activations()`) are the PyTorch expressions of formulas.py on either backend.
+`NATIVE_ACTIVATIONS`) are the PyTorch expressions of formulas.py on either backend.
 Twin: those expressions.
 """
 
 import torch
 
 from .backend import uses_torch
-from .formulas import FORMULAS
+from .formulas import FORMULAS, NATIVE_ACTIVATIONS
 from .grad import first_order
-from .native import library, native_activations, threads
+from .native import activation_codes, library, threads
 from .operator import operator
 from .shapes import ShapeError, same_type
 
@@ -25,7 +25,7 @@ def activate(x, name):
     if name.startswith("normalize_") and x.dim() < 2:
         raise ShapeError(f"activate: {name} needs channels in dimension 1, got {tuple(x.shape)}")
     same_type("activate", x=x)
-    if uses_torch() or name not in native_activations():
+    if uses_torch() or name not in NATIVE_ACTIVATIONS:
         return _expression(x, name)
     flat = x.reshape(1, 1, -1)
     return _bias_act(flat, None, name).view(x.shape)
@@ -40,7 +40,7 @@ def bias_act(x, bias, activation):
             f"got {tuple(bias.shape)}"
         )
     same_type("bias_act", x=x, bias=bias)
-    if uses_torch() or activation not in native_activations():
+    if uses_torch() or activation not in NATIVE_ACTIVATIONS:
         return activate(x + bias.view(1, -1, *[1] * (x.dim() - 2)), activation)
     return _bias_act(x, bias, activation)
 
@@ -111,7 +111,7 @@ def _forward(x, bias, activation):
         x.element_size(),
         x.data_ptr(),
         0 if bias is None else bias.data_ptr(),
-        native_activations()[activation],
+        activation_codes()[activation],
         y.data_ptr(),
         threads(),
     )
@@ -132,7 +132,7 @@ def _backward(grad_y, x, bias, activation):
         grad_y.data_ptr(),
         x.data_ptr(),
         0 if bias is None else bias.data_ptr(),
-        native_activations()[activation],
+        activation_codes()[activation],
         grad_x.data_ptr(),
         threads(),
     )

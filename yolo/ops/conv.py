@@ -15,8 +15,9 @@ import torch.nn.functional as F
 
 from .activation import activate, channel_sums, check_activation
 from .backend import uses_torch
+from .formulas import NATIVE_ACTIVATIONS
 from .grad import first_order
-from .native import blas_threads, conv_plan, library, native_activations, native_conv_shape
+from .native import activation_codes, blas_threads, conv_plan, library, native_conv_shape
 from .operator import operator
 from .shapes import conv_shape, pair
 
@@ -37,9 +38,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 def conv2d_act(x, weight, bias, activation, stride=1, padding=0, dilation=1, groups=1):
     """activate(conv2d(x, weight, bias)); one pass over the output where no gradient is wanted."""
     check_activation(activation, "conv2d_act")
-    fused = (
-        not (uses_torch() or _wants_grad(x, weight, bias)) and activation in native_activations()
-    )
+    fused = not (uses_torch() or _wants_grad(x, weight, bias)) and activation in NATIVE_ACTIVATIONS
     if not fused:
         return activate(conv2d(x, weight, bias, stride, padding, dilation, groups), activation)
     conv_shape(x, weight, bias, stride, padding, dilation, groups, "conv2d_act")
@@ -97,7 +96,7 @@ def _forward(x, weight, bias, stride, padding, dilation, groups, activation):
         x.data_ptr(),
         weight.data_ptr(),
         0 if bias is None else bias.data_ptr(),
-        native_activations()[activation],
+        activation_codes()[activation],
         y.data_ptr(),
         workspace.data_ptr(),
         threads,

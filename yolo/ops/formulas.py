@@ -8,9 +8,14 @@ import torch
 SELU_SCALE, SELU_ALPHA = 1.0507, 1.6732
 
 
+def _either(where, yes, no, like):
+    """Two numbers by a condition, in the type of `like` (torch.where would make them float32)."""
+    return torch.full_like(like, no).masked_fill(where, yes)
+
+
 def _slope(at, low, high=1.0):
     """`high` where `at` is positive, else `low`."""
-    return torch.where(at > 0, high, low).to(at.dtype)
+    return _either(at > 0, high, low, at)
 
 
 def _sigmoid_gradient(y):
@@ -100,8 +105,13 @@ def _softmax_gradient(x, y):
 
 
 def _inside(y, low, high, outside=0.0):
-    return torch.where((y > low) & (y < high), 1.0, outside).to(y.dtype)
+    return _either((y > low) & (y < high), 1.0, outside, y)
 
+
+# Those that kernels compute themselves, csrc/activation.h having the same list.
+NATIVE_ACTIVATIONS = (
+    "linear", "logistic", "leaky", "relu", "relu6", "ramp", "tanh", "swish", "mish"
+)  # fmt: skip
 
 # name: (y from x, gradient factor from x and y)
 FORMULAS = {
@@ -122,10 +132,10 @@ FORMULAS = {
         _selu_gradient,
     ),
     "gelu": (_gelu, _gelu_gradient),
-    "plse": (_plse, lambda x, y: torch.where((y < 0) | (y > 1), 0.01, 0.125).to(y.dtype)),
+    "plse": (_plse, lambda x, y: _either((y < 0) | (y > 1), 0.01, 0.125, y)),
     "hardtan": (lambda x: x.clamp(-1, 1), lambda x, y: _inside(y, -1, 1)),
     "lhtan": (_lhtan, lambda x, y: _inside(y, 0, 1, 0.001)),
-    "stair": (_stair, lambda x, y: torch.where(y == torch.floor(y), 0.0, 1.0).to(y.dtype)),
+    "stair": (_stair, lambda x, y: _either(y == torch.floor(y), 0.0, 1.0, y)),
     "swish": (lambda x: x * torch.sigmoid(x), _swish_gradient),
     "mish": (_mish, _mish_gradient),
     "hard_mish": (_hard_mish, _hard_mish_gradient),

@@ -82,8 +82,8 @@ def blas_threads():
 
 
 @functools.cache
-def native_activations():
-    """Names of the activations that kernels compute; the others are PyTorch expressions."""
+def activation_codes():
+    """What kernels call each of NATIVE_ACTIVATIONS."""
     return dict(library().Activation.__members__)
 
 

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 
 from .activation import activate, check_activation, planes
 from .backend import uses_torch
+from .formulas import NATIVE_ACTIVATIONS
 from .grad import first_order
-from .native import library, native_activations, threads
+from .native import activation_codes, library, threads
 from .operator import operator
 from .shapes import ShapeError, same_type
 
@@ -45,7 +46,7 @@ def batch_norm_act(
         mean, rstd = _statistics(x.detach(), rolling_mean, rolling_var, momentum, eps)
     else:
         mean, rstd = rolling_mean.detach().clone(), torch.rsqrt(rolling_var.detach() + eps)
-    fused = activation if activation in native_activations() else "linear"
+    fused = activation if activation in NATIVE_ACTIVATIONS else "linear"
     y = _normalise(x, scale, bias, mean, rstd, training, fused)
     return y if fused == activation else activate(y, activation)
 
@@ -141,7 +142,7 @@ def _forward(x, scale, bias, mean, rstd, activation):
         x.element_size(),
         x.data_ptr(),
         [t.data_ptr() for t in channels],
-        native_activations()[activation],
+        activation_codes()[activation],
         y.data_ptr(),
         threads(),
     )
@@ -167,7 +168,7 @@ def _backward(grad_y, x, scale, bias, mean, rstd, from_batch, activation):
         grad_y.data_ptr(),
         x.data_ptr(),
         [t.data_ptr() for t in channels],
-        native_activations()[activation],
+        activation_codes()[activation],
         from_batch,
         grad_x.data_ptr(),
         grad_scale.data_ptr(),

@@ -91,14 +91,15 @@ def _maxpool(x, size, stride, padding, with_index):
     y, at = _fake_maxpool(x, size, stride, padding, with_index)
     shape = native_pool_shape(pool_shape(x, size, stride, padding))
     workers = threads()
-    scratch = library().maxpool_scratch(shape, x.element_size()) * workers
+    bytes_each = library().maxpool_scratch(shape, x.element_size())
+    scratch = torch.empty(bytes_each * workers, dtype=torch.uint8)
     library().maxpool_forward(
         shape,
         x.element_size(),
         x.data_ptr(),
         y.data_ptr(),
         at.data_ptr() if with_index else 0,
-        torch.empty(scratch, dtype=torch.uint8).data_ptr(),
+        scratch.data_ptr(),
         workers,
     )
     return y, at
