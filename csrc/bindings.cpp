@@ -18,6 +18,7 @@
 #include "cpu/rows.h"
 #include "cpu/threads.h"
 #include "cpu/upsample.h"
+#include "packed_bindings.h"
 
 namespace py = pybind11;
 
@@ -275,4 +276,6 @@ PYBIND11_MODULE(_C, m) {
     m.def("enlarge", &enlarge, unlocked());
     m.def("block_sums", &block_sums, unlocked());
     m.def("reorg", &reorg, unlocked());
+
+    packed::bind(m);
 }

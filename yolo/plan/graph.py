@@ -1,0 +1,133 @@
+"""What a plan consists of before it has addresses: values, and the steps that make them."""
+
+from dataclasses import dataclass, field
+from math import prod
+
+
+class Unsupported(Exception):
+    """A layer that no packed kernel can run; the text says which and why."""
+
+
+def ceil_div(n, d):
+    return -(-n // d)
+
+
+@dataclass(eq=False)
+class Value:
+    """A packed tensor. Logical channel i lies at physical channel channels[i] of its blocks.
+
+    A value may live inside another one, `home`, from channel block `first` on: a part of a
+    concatenation, or a group of channels.
+    """
+
+    channels: list
+    blocks: int
+    height: int
+    width: int
+    home: "Value | None" = None
+    first: int = 0
+    border: int = 0  # zero pixels that readers want around it; kept at the root
+    buffer: int = -1  # number in the C++ plan, at the root
+
+    def root(self):
+        """The value that owns the memory, and the block in it where this one begins."""
+        value, first = self, 0
+        while value.home is not None:
+            value, first = value.home, first + value.first
+        return value, first
+
+    def want_border(self, border):
+        root = self.root()[0]
+        root.border = max(root.border, border)
+
+    def slice(self):
+        root, first = self.root()
+        return root.buffer, first, self.blocks
+
+
+def new_value(lanes, channels, height, width):
+    """A value whose channels are dense, padded at the end."""
+    return Value(list(range(channels)), ceil_div(channels, lanes), height, width)
+
+
+@dataclass
+class Step:
+    """One call of the C++ plan. emit(plan, step) makes it; the rest is for planning and tables."""
+
+    layer: int  # number of the layer that it computes
+    kernel: str
+    why: str
+    inputs: list
+    output: Value | None
+    emit: object
+    weight_bytes: int = 0
+
+
+@dataclass
+class Graph:
+    """Steps in order, and the value of every layer."""
+
+    lanes: int
+    batch: int
+    steps: list = field(default_factory=list)
+    values: dict = field(default_factory=dict)  # layer index -> Value
+    outputs: list = field(default_factory=list)  # (shape, layer that finishes it or None)
+
+    def add(self, layer, kernel, why, inputs, output, emit, weight_bytes=0):
+        self.steps.append(Step(layer, kernel, why, inputs, output, emit, weight_bytes))
+        return output
+
+    def new(self, channels, height, width):
+        return new_value(self.lanes, channels, height, width)
+
+    def copied(self, layer, value, why, like=None):
+        """A copy of `value` with its channels where those of `like` are (default: the same)."""
+        out = Value(
+            list((like or value).channels), (like or value).blocks, value.height, value.width
+        )
+        order = [-1] * (out.blocks * self.lanes)
+        for to, source in zip(out.channels, value.channels, strict=False):
+            order[to] = source
+        if like is None:
+            order = []
+
+        def emit(plan):
+            plan.copy(value.slice(), out.slice(), order, 1, 1.0)
+
+        return self.add(layer, "copy", why, [value], out, emit)
+
+
+def place(graph):
+    """Gives every root its offset in the arena so that values alive together do not overlap.
+
+    Returns the floats of the arena and {root: (first step, last step)}. Largest first, each at the
+    lowest offset free for its whole life.
+    """
+    lives = {}
+    for number, step in enumerate(graph.steps):
+        for value in [*step.inputs, *([step.output] if step.output else [])]:
+            root = value.root()[0]
+            lives[root] = (lives.get(root, (number, number))[0], number)
+    sizes = {root: floats(graph, root) for root in lives}
+    offsets, placed = {}, []
+    for root in sorted(lives, key=sizes.get, reverse=True):
+        first, last = lives[root]
+        offset = 0
+        for low, high in sorted(
+            (offsets[other], offsets[other] + sizes[other])
+            for other in placed
+            if lives[other][0] <= last and first <= lives[other][1]
+        ):
+            if offset + sizes[root] <= low:
+                break
+            offset = max(offset, high)
+        offsets[root] = offset
+        placed.append(root)
+    total = max((offsets[r] + sizes[r] for r in placed), default=16)
+    return total, offsets
+
+
+def floats(graph, root):
+    """Floats of a buffer, as the C++ plan counts them."""
+    sides = root.height + 2 * root.border, root.width + 2 * root.border
+    return ceil_div(prod(sides) * graph.batch * root.blocks * graph.lanes, 16) * 16
