@@ -7,6 +7,16 @@ from math import atan, exp, inf, isfinite, log, nan, pi, sqrt
 from types import SimpleNamespace
 
 import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks this small only wait for a second thread, long so where the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
