@@ -19,6 +19,7 @@ from .paths import shown
 
 # 8192 x 8192, 200 MB decoded: more than any camera gives, and little enough for each worker.
 PIXEL_LIMIT = 1 << 26
+SIDE_LIMIT = 32766  # OpenCV addresses pixels of a warp with 16 bits
 BYTE_LIMIT = 1 << 28
 GREY = np.float32(0.5)  # of the bands that a letterbox leaves
 
@@ -43,6 +44,8 @@ def read(path):
             f"{shown(path)}: {size[1]}x{size[0]} is more than {PIXEL_LIMIT} pixels; shrink it, or "
             "raise yolo.data.image.PIXEL_LIMIT"
         )
+    if max(size) > SIDE_LIMIT:
+        raise ImageError(f"{shown(path)}: {size[1]}x{size[0]}; sides go up to {SIDE_LIMIT} pixels")
     if cut_short(data):
         raise ImageError(f"{shown(path)}: cut short; the end of the picture is missing")
     return _decoded(data, path)
