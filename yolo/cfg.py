@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 # Published files stay below 60 kB and 400 sections; the limits bound time and memory.
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 19
 MAX_SECTIONS = 1500
 MAX_WARNINGS = 40
 LARGEST_INT = 2**31 - 1
