@@ -16,7 +16,6 @@ IGNORED = (
 
 # Asked for, these would change training in a way that is not there yet.
 ABSENT = {
-    "adam": "training is by SGD with momentum",
     "adversarial_lr": "there is no adversarial pass",
     "contrastive": "there is no contrastive training",
     "unsupervised": "labels are needed",
@@ -57,6 +56,7 @@ class NetOptions:
     sgdr_mult: int = 2
     momentum: float = 0.9
     decay: float = 0.0001
+    adam: int = 0
     B1: float = 0.9
     B2: float = 0.999
     eps: float = 0.000001

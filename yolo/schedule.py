@@ -43,7 +43,7 @@ class Schedule:
 
     def _steps(self, b: int) -> float:
         rate = np.float32(self.options.learning_rate)
-        for step, scale in zip(self.options.steps, self.options.scales, strict=True):
+        for step, scale in zip(self.options.steps, self.options.scales, strict=False):
             if step > b:
                 break  # steps out of order: those after a larger one wait for it
             rate = rate * np.float32(scale)
@@ -87,7 +87,7 @@ def _power(base, exponent) -> np.float64:
 def _check(options) -> None:
     """Values for which a policy has no rate."""
     policy = options.policy
-    if policy == "steps" and len(options.steps) != len(options.scales):
+    if policy == "steps" and len(options.steps) > len(options.scales):
         counts = f"{len(options.steps)} steps and {len(options.scales)} scales"
         raise ValueError(f"[net] policy=steps needs a scale for each step; got {counts}")
     if policy == "step" and options.step < 1:

@@ -270,10 +270,9 @@ def test_refusals_say_what_is_wrong():
         loss(head, x, torch.zeros(4, 5), state())
     with pytest.raises(ValueError, match="images 0 to 2, the mini-batch has 2"):
         loss(head, x, torch.tensor([[0.0] * 6, [2.0] * 6]), state())
-    filtered = state()
-    filtered.options.equidistant_point = 100
-    with pytest.raises(ValueError, match=r"equidistant_point=100.*not supported"):
-        loss(head, x, torch.zeros(0, 6), filtered)
+    head.map = [0, 1]
+    with pytest.raises(ValueError, match="map: 2 numbers from 0 to 1 for 3 classes"):
+        loss(head, x, torch.zeros(0, 6), state())
 
 
 # Deltas against derivatives

@@ -12,7 +12,7 @@ from .layer import Layer
 
 # Darknet reads these for its window, and to follow objects from frame to frame.
 IGNORED = (
-    *("show_details", "track_history_size", "sim_thresh", "dets_for_track", "dets_for_show"),
+    *("track_history_size", "sim_thresh", "dets_for_track", "dets_for_show"),
     *("track_ciou_norm", "embedding_layer"),
 )
 MAX_ANCHORS = 1000
@@ -69,6 +69,7 @@ class Yolo(Layer):
         self.label_smooth_eps = section.float("label_smooth_eps", 0.0, 0.0, 1.0)
         self.objectness_smooth = section.bool("objectness_smooth", False)
         self.focal_loss = section.bool("focal_loss", False)
+        self.show_details = section.bool("show_details", True)  # chooses the reported cost
         self.max_delta = section.float("max_delta", None, 0.0)  # None: no limit
         self.counters_per_class = section.ints("counters_per_class", None)
         counters = self.counters_per_class

@@ -59,9 +59,18 @@ def slots(boxes: Tensor, images: int, limit: int, classes: int, remap=None) -> S
     usable = listed & sound & (labels >= 0) & (labels < classes)
     labels = labels * usable
     if remap is not None:
-        labels = torch.as_tensor(remap)[labels]
+        labels = _remap(remap, classes)[labels]
     xywh = torch.where(usable[..., None], xywh, 0)
     return Slots(xywh, labels, usable, len(boxes) - int(usable.sum()))
+
+
+def _remap(numbers, classes: int) -> Tensor:
+    """The class of the head for each class of the labels."""
+    if len(numbers) < classes or not 0 <= min(numbers) <= max(numbers) < classes:
+        low, high = min(numbers, default=0), max(numbers, default=0)
+        found = f"{len(numbers)} numbers from {low} to {high}"
+        raise ValueError(f"[yolo] map: {found} for {classes} classes; every class needs one")
+    return torch.as_tensor(numbers)
 
 
 def _table(boxes: Tensor, images: int, limit: int) -> Tensor:

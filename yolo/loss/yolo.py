@@ -28,15 +28,13 @@ MATCH_PROBABILITY = 0.25
 # Pairs of box and truth compared at once. On the CPU the intermediate results stay in its cache,
 # and the allocator hands out the same pages again: five times as fast as all pairs at once.
 PAIRS = {"cpu": 1 << 18, "cuda": 1 << 25}
-FILTERS = ("equidistant_point", "badlabels_rejection_percentage", "num_sigmas_reject_badlabels")
 
 
 def loss(layer, x: Tensor, boxes: Tensor, state) -> HeadLoss:
     """x: raw input of the head; boxes (N, 6): image index, class, x, y, w, h, relative.
 
-    layer: the cfg's keys and `activate`; state: height and width of the network's input, options.
+    layer: the cfg's keys and `activate`; state: height and width of the network's input.
     """
-    _refuse_filters(state.options)
     with torch.no_grad():
         head = _Head(layer, x, boxes, state)
         head.background()
@@ -48,16 +46,6 @@ def loss(layer, x: Tensor, boxes: Tensor, state) -> HeadLoss:
         if layer.delta_normalizer != 1:
             delta = delta * layer.delta_normalizer
     return HeadLoss(cost, delta, send(x, delta, cost), terms)
-
-
-def _refuse_filters(options) -> None:
-    for key in FILTERS:
-        value = getattr(options, key, 0)
-        if value:
-            raise ValueError(
-                f"[net] {key}={value}: the gradient filter that it asks for is not supported; "
-                "remove the key or set it to 0"
-            )
 
 
 class _Head:
@@ -260,7 +248,7 @@ class _Head:
         total = sums["boxes"] + sums["rest"]
         class_loss = layer.obj_normalizer * sums["rest"]
         cost = total
-        if layer.iou_loss != "mse" and getattr(layer, "show_details", True):
+        if layer.iou_loss != "mse" and layer.show_details:
             # The box part is a mean over objects, and giou is the only one to report itself.
             similar = sums["giou"] if layer.iou_loss == "giou" else sums["iou"]
             cost = layer.iou_normalizer * (count - similar) / max(1, count) + class_loss
