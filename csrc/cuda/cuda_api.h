@@ -68,7 +68,8 @@ struct YoloRows {
 
 // Per-channel values are float, or double where type is double. training: mean and rstd are taken
 // from x and written; else they are read (null: 0 and 1). Null scale, bias: 1 and 0. Sums of the
-// gradient are taken where grad_bias is not null, and go into grad_x when training.
+// gradient are taken where grad_bias is not null, and go into grad_x when training. Without y, or
+// without grad_x, a call takes its sums alone.
 struct YoloNorm {
     int64_t rows;
     int channels;
@@ -85,7 +86,7 @@ YOLO_CUDA_API int64_t yolo_cuda_norm_workspace(int64_t rows, int channels);
 YOLO_CUDA_API int yolo_cuda_norm_forward(const YoloNorm* call, void* stream);
 YOLO_CUDA_API int yolo_cuda_norm_backward(const YoloNorm* call, void* stream);
 
-// x and y are gradients in YOLO_GRAD_X. index: one byte a result, dense (n, p, q, c), or null.
+// x and y are gradients in YOLO_GRAD_X. index: int32, dense (n, p, q, c), or null.
 struct YoloPool {
     int n, c, h, w, p, q;
     int size_y, size_x, stride_y, stride_x, offset_y, offset_x;
@@ -94,6 +95,8 @@ struct YoloPool {
     void* index;
 };
 YOLO_CUDA_API int yolo_cuda_maxpool(const YoloPool* call, YoloPass pass, void* stream);
+// y: one row an image. Sizes other than n c h w are not read.
+YOLO_CUDA_API int yolo_cuda_avgpool(const YoloPool* call, YoloPass pass, void* stream);
 
 struct YoloUpsample {
     int n, c, h, w, stride;
@@ -102,6 +105,16 @@ struct YoloUpsample {
     YoloRows x, y;
 };
 YOLO_CUDA_API int yolo_cuda_upsample(const YoloUpsample* call, YoloPass pass, void* stream);
+
+// Darknet's rearrangement of (depth, h, stride, w, stride) into (stride, stride, depth, h, w) of
+// each image, or back if reverse; x and y are dense.
+struct YoloReorg {
+    int n, depth, h, w, stride, reverse;
+    YoloType type;
+    const void* x;
+    void* y;
+};
+YOLO_CUDA_API int yolo_cuda_reorg(const YoloReorg* call, void* stream);
 
 // The table of parameters lies in the memory of the device.
 struct YoloParameter {

@@ -210,6 +210,7 @@ template <class T>
 int forward(const YoloNorm& t, Stream stream) {
     if (t.rows == 0) return YOLO_OK;
     if (t.training) take_statistics<T>(t, stream);
+    if (t.y.data == nullptr) return launch_status();
     bool wide =
         packs<T>(t.x, t.channels) && packs<T>(t.y, t.channels) && packs<T>(t.residual, t.channels);
     auto kernel = wide ? apply_kernel<T, PACK<T>> : apply_kernel<T, 1>;
@@ -235,6 +236,7 @@ template <class T>
 int backward(const YoloNorm& t, Stream stream) {
     if (t.rows == 0) return YOLO_OK;
     if (t.grad_bias != nullptr) sum_gradients<T>(t, stream);
+    if (t.grad_x.data == nullptr) return launch_status();
     bool wide = packs<T>(t.x, t.channels) && packs<T>(t.grad_y, t.channels) &&
                 packs<T>(t.grad_x, t.channels);
     auto kernel = wide ? grad_x_kernel<T, PACK<T>> : grad_x_kernel<T, 1>;

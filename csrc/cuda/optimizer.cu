@@ -1,6 +1,6 @@
 // Darknet's update of many tensors in one launch.
 //
-//     u <- momentum * u - grad - decay * w;   w <- w + rate * u;   grad <- 0
+//     u <- update - grad - decay * w;   w <- w + rate * u;   update <- momentum * u;   grad <- 0
 //
 // grad is PyTorch's, minus what Darknet accumulates; rate and decay carry their factors of the
 // batch. Where a tensor keeps a 16-bit copy for the kernels, the copy is written in the same pass.
@@ -18,9 +18,9 @@ __global__ void __launch_bounds__(THREADS)
     int64_t stride = int64_t(gridDim.x) * THREADS;
     for (int64_t i = int64_t(blockIdx.x) * THREADS + threadIdx.x; i < p.count; i += stride) {
         float w = load(p.weight + i);
-        float u = momentum * load(p.update + i) - load(p.grad + i) - p.decay * w;
+        float u = load(p.update + i) - load(p.grad + i) - p.decay * w;
         w += rate * p.rate * u;
-        store(p.update + i, u);
+        store(p.update + i, momentum * u);
         store(p.weight + i, w);
         if (clear) store(p.grad + i, 0.f);
         if (p.half == nullptr) continue;

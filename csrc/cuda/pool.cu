@@ -1,9 +1,10 @@
 // Max pooling and nearest-neighbour enlargement, NHWC with pixel pitches. One thread a result.
 //
 //     maxpool    y[n,p,q,c] = max of x[n, p * stride + i - offset, ..., c] over i < size, inside x;
-//                index: i * size_x + j of the first largest value, which alone gets grad_y
+//                index: place h * width + w of the first largest value, which alone gets grad_y
 //     grad_x     each pixel gathers from the windows that cover it: no atomics, one fixed order
 //     upsample   y[n,i,j,c] = scale * x[n, i / stride, j / stride, c];  grad_x sums each block
+//     avgpool    y[n,c] = mean of x[n,:,:,c];  grad_x = grad_y / (h * w)
 #include "cuda_api.h"
 #include "pixels.cuh"
 
@@ -45,15 +46,14 @@ __global__ void maxpool_kernel(YoloPool t) {
             N value = widen(load(row_of<T>(t.x, (at.n * t.h + y) * t.w + x) + at.c));
             if (found && !(value > most) && value == value) continue;
             most = value;  // the first value, a larger one, or NaN
-            index = i * t.size_x + j;
+            index = y * t.w + x;
             found = true;
             if (value != value) i = t.size_y, j = t.size_x;  // NaN stays
         }
     }
     int64_t pixel = (at.n * t.p + at.y) * t.q + at.x;
     store(row_of<T>(t.y, pixel) + at.c, rounded<T>(most));
-    if (t.index != nullptr)
-        store(static_cast<uint8_t*>(t.index) + pixel * t.c + at.c, uint8_t(index));
+    if (t.index != nullptr) store(static_cast<int*>(t.index) + pixel * t.c + at.c, index);
 }
 
 template <class T>
@@ -69,8 +69,8 @@ __global__ void maxpool_grad_x_kernel(YoloPool t) {
             int x = at.x + t.offset_x - j, q = x / t.stride_x;
             if (x < 0 || x % t.stride_x != 0 || q >= t.q) continue;
             int64_t pixel = (at.n * t.p + p) * t.q + q;
-            int index = load(static_cast<const uint8_t*>(t.index) + pixel * t.c + at.c);
-            if (index == i * t.size_x + j) sum += widen(load(row_of<T>(t.y, pixel) + at.c));
+            int index = load(static_cast<const int*>(t.index) + pixel * t.c + at.c);
+            if (index == at.y * t.w + at.x) sum += widen(load(row_of<T>(t.y, pixel) + at.c));
         }
     }
     int64_t pixel = (at.n * t.h + at.y) * t.w + at.x;
@@ -105,12 +105,53 @@ __global__ void upsample_grad_x_kernel(YoloUpsample t) {
     store(row_of<T>(t.x, pixel) + at.c, rounded<T>(N(t.scale) * sum));
 }
 
+constexpr int CHANNELS = 32, LINES = 8;
+
+// A block sums 32 channels of one image.
+template <class T>
+__global__ void avgpool_kernel(YoloPool t) {
+    using N = typename Compute<T>::type;
+    SHARED(N, lines, [LINES][CHANNELS]);
+    int c = int(blockIdx.x) * CHANNELS + int(threadIdx.x), pixels = t.h * t.w;
+    int64_t first = int64_t(blockIdx.y) * pixels;
+    N sum = 0;
+    for (int i = int(threadIdx.y); i < pixels && c < t.c; i += LINES)
+        sum += widen(load(row_of<T>(t.x, first + i) + c));
+    lines[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y != 0 || c >= t.c) return;
+    for (int line = 1; line < LINES; ++line) sum += lines[line][threadIdx.x];
+    store(row_of<T>(t.y, blockIdx.y) + c, rounded<T>(sum / N(pixels)));
+}
+
+template <class T>
+__global__ void avgpool_grad_x_kernel(YoloPool t) {
+    using N = typename Compute<T>::type;
+    Place at(thread_number(), t.h, t.w, t.c);
+    if (at.n >= t.n) return;
+    N value = widen(load(row_of<T>(t.y, at.n) + at.c)) / N(t.h * t.w);
+    store(row_of<T>(t.x, (at.n * t.h + at.y) * t.w + at.x) + at.c, rounded<T>(value));
+}
+
+// Of one image: small[i][j][d][y][x] = large[d][y][i][x][j], i and j below stride; NCHW memory.
+template <class T>
+__global__ void reorg_kernel(YoloReorg t) {
+    int64_t large = thread_number(), rest = large;
+    int j = int(rest % t.stride), x = int((rest /= t.stride) % t.w);
+    int i = int((rest /= t.w) % t.stride), y = int((rest /= t.stride) % t.h);
+    int d = int((rest /= t.h) % t.depth);
+    int64_t n = rest / t.depth;
+    if (n >= t.n) return;
+    int64_t small = ((((n * t.stride + i) * t.stride + j) * t.depth + d) * t.h + y) * t.w + x;
+    const T* from = static_cast<const T*>(t.x) + (t.reverse ? small : large);
+    store(static_cast<T*>(t.y) + (t.reverse ? large : small), load(from));
+}
+
 }  // namespace
 
 int yolo_cuda_maxpool(const YoloPool* call, YoloPass pass, void* s) {
     const YoloPool& t = *call;
-    // an index is one byte
-    if (t.size_y * t.size_x > 256 || t.size_y < 1 || t.size_x < 1) return YOLO_BAD_SHAPE;
+    if (t.size_y < 1 || t.size_x < 1 || t.stride_y < 1 || t.stride_x < 1) return YOLO_BAD_SHAPE;
     bool forward = pass == YOLO_FORWARD;
     int64_t items = int64_t(t.n) * t.c * (forward ? int64_t(t.p) * t.q : int64_t(t.h) * t.w);
     if (items == 0) return YOLO_OK;
@@ -132,6 +173,35 @@ int yolo_cuda_upsample(const YoloUpsample* call, YoloPass pass, void* s) {
     return with_type(t.type, [&](auto type) {
         using T = decltype(type);
         auto kernel = forward ? upsample_kernel<T> : upsample_grad_x_kernel<T>;
+        LAUNCH(kernel, dim3(blocks_for(items, THREADS)), dim3(THREADS), 0, static_cast<Stream>(s),
+               t);
+        return launch_status();
+    });
+}
+
+int yolo_cuda_avgpool(const YoloPool* call, YoloPass pass, void* s) {
+    const YoloPool& t = *call;
+    if (t.h * t.w < 1 || t.n > 65535) return YOLO_BAD_SHAPE;
+    if (t.n == 0) return YOLO_OK;
+    return with_type(t.type, [&](auto type) {
+        using T = decltype(type);
+        auto stream = static_cast<Stream>(s);
+        auto forward = avgpool_kernel<T>;
+        auto backward = avgpool_grad_x_kernel<T>;
+        dim3 grid(blocks_for(t.c, CHANNELS), unsigned(t.n)), block(CHANNELS, LINES);
+        dim3 each(blocks_for(int64_t(t.n) * t.c * t.h * t.w, THREADS));
+        if (pass == YOLO_FORWARD) LAUNCH(forward, grid, block, 0, stream, t);
+        if (pass == YOLO_GRAD_X) LAUNCH(backward, each, dim3(THREADS), 0, stream, t);
+        return launch_status();
+    });
+}
+
+int yolo_cuda_reorg(const YoloReorg* call, void* s) {
+    const YoloReorg& t = *call;
+    int64_t items = int64_t(t.n) * t.depth * t.h * t.w * t.stride * t.stride;
+    if (items == 0) return YOLO_OK;
+    return with_type(t.type, [&](auto type) {
+        auto kernel = reorg_kernel<decltype(type)>;
         LAUNCH(kernel, dim3(blocks_for(items, THREADS)), dim3(THREADS), 0, static_cast<Stream>(s),
                t);
         return launch_status();

@@ -51,7 +51,7 @@ const char* yolo_cuda_message(int status) {
 }
 
 int64_t yolo_cuda_struct_bytes(int which) {
-    const size_t bytes[] = {sizeof(YoloConv), sizeof(YoloNorm), sizeof(YoloPool),
-                            sizeof(YoloUpsample), sizeof(YoloParameter)};
-    return which >= 0 && which < 5 ? int64_t(bytes[which]) : -1;
+    const size_t bytes[] = {sizeof(YoloConv),     sizeof(YoloNorm),  sizeof(YoloPool),
+                            sizeof(YoloUpsample), sizeof(YoloReorg), sizeof(YoloParameter)};
+    return which >= 0 && which < 6 ? int64_t(bytes[which]) : -1;
 }

@@ -161,8 +161,8 @@ def test_update(machine, any_order):
     table = any_order.parameter_table(entries, machine.device)
     for _ in range(2):
         for i, (w, u) in enumerate(wanted):
-            u = momentum * u - grads[i].double() - decays[i] * w
-            wanted[i] = (w + rate * rates[i] * u, u)
+            u = u - grads[i].double() - decays[i] * w
+            wanted[i] = (w + rate * rates[i] * u, momentum * u)
         any_order.update(table, 2, rate, momentum)
         assert not any(g.any() for g in grads)
         for g in grads:

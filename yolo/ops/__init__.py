@@ -3,6 +3,7 @@
 from .activation import ACTIVATIONS, activate, bias_act
 from .backend import BACKENDS, backend, current_backend
 from .conv import conv2d, conv2d_act
+from .cuda import precision
 from .linear import linear
 from .norm import batch_norm_act
 from .pool import avgpool, maxpool2d
@@ -24,6 +25,7 @@ __all__ = [
     "current_backend",
     "linear",
     "maxpool2d",
+    "precision",
     "reorg",
     "reorg3d",
     "upsample",

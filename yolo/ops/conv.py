@@ -62,7 +62,7 @@ class _Conv2d(torch.autograd.Function):
     @first_order("conv2d")
     def backward(ctx, grad_y):
         x, weight = ctx.saved_tensors
-        grad_y = grad_y.contiguous()
+        grad_y = grad_y if grad_y.is_cuda else grad_y.contiguous()  # CUDA: as it lies, or NHWC
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
             grad_x = _grad_x(grad_y, weight, x.shape[2:], *ctx.geometry)

@@ -31,3 +31,8 @@ def operator(schema, fake):
         return call
 
     return register
+
+
+def implement(name, function, device):
+    """Registers `function` under the schema of operator `name` for tensors of another device."""
+    _library.impl(name, function, device)

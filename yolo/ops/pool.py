@@ -52,14 +52,14 @@ class _MaxPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, size, stride, padding):
         y, at = _maxpool(x, size, stride, padding, True)
-        ctx.size = x.shape[2:]
+        ctx.geometry = x.shape[2:], size, stride, padding
         ctx.save_for_backward(at)
         return y
 
     @staticmethod
     @first_order("maxpool2d")
     def backward(ctx, grad_y):
-        return _maxpool_backward(grad_y, *ctx.saved_tensors, ctx.size), None, None, None
+        return _maxpool_backward(grad_y, *ctx.saved_tensors, *ctx.geometry), None, None, None
 
 
 class _AvgPool(torch.autograd.Function):
@@ -106,10 +106,12 @@ def _maxpool(x, size, stride, padding, with_index):
 
 
 @operator(
-    "maxpool_backward(Tensor grad_y, Tensor at, SymInt[] size) -> Tensor",
-    lambda grad_y, at, size: grad_y.new_empty((*grad_y.shape[:2], *size)),
+    "maxpool_backward(Tensor grad_y, Tensor at, SymInt[] size, int[] window, int[] stride, "
+    "int[] padding) -> Tensor",
+    lambda grad_y, at, size, *_: grad_y.new_empty((*grad_y.shape[:2], *size)),
 )
-def _maxpool_backward(grad_y, at, size):
+def _maxpool_backward(grad_y, at, size, window, stride, padding):
+    """On the CPU `at` says all; CUDA gathers and needs to know which windows cover a pixel."""
     grad_y = grad_y.contiguous()
     (n, c, p, q), (h, w) = grad_y.shape, size
     grad_x = grad_y.new_empty((n, c, h, w))

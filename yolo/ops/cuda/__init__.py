@@ -6,7 +6,20 @@ memory.  Results live in memory of PyTorch's allocator, work goes to PyTorch's c
 and nothing waits.  A tensor is taken as it lies where the kernel can, else copied once.
 """
 
+from .choose import PRECISIONS, choose, current_precision, precision
 from .kernels import CudaError, Kernels
+from .operators import register
 from .structs import ACTIVATION_NUMBERS, TYPES
 
-__all__ = ["ACTIVATION_NUMBERS", "TYPES", "CudaError", "Kernels"]
+__all__ = [
+    "ACTIVATION_NUMBERS",
+    "PRECISIONS",
+    "TYPES",
+    "CudaError",
+    "Kernels",
+    "choose",
+    "current_precision",
+    "precision",
+]
+
+register()

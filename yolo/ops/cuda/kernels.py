@@ -26,6 +26,7 @@ from .structs import (
     Norm,
     Parameter,
     Pool,
+    Reorg,
     Strides,
     Upsample,
     conv_struct,
@@ -197,6 +198,17 @@ class Kernels:
         self._run_norm("yolo_cuda_norm_forward", call, x)
         return y, mean, rstd
 
+    def statistics(self, x, rolling, momentum, eps):
+        """mean and 1 / sqrt(var + eps) of each channel; moves rolling (mean, var) in place."""
+        x = pixels_last(x)
+        number = torch.float64 if x.dtype == torch.float64 else torch.float32
+        mean, rstd = (x.new_empty(x.shape[1], dtype=number) for _ in range(2))
+        call = self._norm(x, None, None, mean, rstd, True, "linear")
+        call.momentum, call.eps = momentum, eps
+        call.rolling_mean, call.rolling_var = map(pointer, rolling)
+        self._run_norm("yolo_cuda_norm_forward", call, x)
+        return mean, rstd
+
     def norm_act_backward(
         self, grad_y, x, scale, bias, mean, rstd, training=True, activation="linear", sums=True
     ):
@@ -229,11 +241,12 @@ class Kernels:
     def maxpool_forward(self, a, x, out=None):
         """y, index; out: NHWC tensor, or slice of one along the channels, that receives y."""
         x, y = pixels_last(x), empty_nhwc(x, (a.n, a.c, a.p, a.q)) if out is None else out
-        index = torch.empty((a.n, a.p, a.q, a.c), dtype=torch.uint8, device=x.device)
+        index = empty_nhwc(x, (a.n, a.c, a.p, a.q), dtype=torch.int32)
         self._pool(a, FORWARD, x, y, index)
         return y, index
 
     def maxpool_grad_x(self, a, grad_y, index):
+        """index: as maxpool_forward gave it."""
         grad_x = empty_nhwc(grad_y, (a.n, a.c, a.h, a.w))
         self._pool(a, GRAD_X, grad_x, pixels_last(grad_y), index)
         return grad_x
@@ -242,6 +255,40 @@ class Kernels:
         call = Pool(a.n, a.c, a.h, a.w, a.p, a.q, *a.size, *a.stride, *a.offset, TYPES[x.dtype])
         call.x, call.y, call.index = rows(x), rows(y), pointer(index)
         self.call("yolo_cuda_maxpool", x.device, ctypes.byref(call), pass_)
+
+    def avgpool_forward(self, x):
+        n, c, h, w = x.shape
+        x, y = pixels_last(x), empty_nhwc(x, (n, c, 1, 1))
+        self._avgpool(FORWARD, x, y, h, w)
+        return y
+
+    def avgpool_grad_x(self, grad_y, h, w):
+        grad_x = empty_nhwc(grad_y, (*grad_y.shape[:2], h, w))
+        self._avgpool(GRAD_X, grad_x, pixels_last(grad_y), h, w)
+        return grad_x
+
+    def _avgpool(self, pass_, x, y, h, w):
+        call = Pool(n=x.shape[0], c=x.shape[1], h=h, w=w, type=TYPES[x.dtype], x=rows(x), y=rows(y))
+        self.call("yolo_cuda_avgpool", x.device, ctypes.byref(call), pass_)
+
+    def reorg(self, x, sizes, reverse):
+        """Each image of x as one row; sizes: depth, h, w, stride of the smaller map."""
+        depth, h, w, stride = sizes
+        x, y = x.contiguous(), x.new_empty((x.shape[0], depth * h * w * stride**2))
+        call = Reorg(x.shape[0], depth, h, w, stride, int(reverse), TYPES[x.dtype])
+        call.x, call.y = pointer(x), pointer(y)
+        self.call("yolo_cuda_reorg", x.device, ctypes.byref(call))
+        return y
+
+    def channel_sums(self, x):
+        """x (n, c, h, w) -> (c): the sum over everything but the channels."""
+        x = pixels_last(x)
+        number = torch.float64 if x.dtype == torch.float64 else torch.float32
+        sums, unused = (x.new_zeros(x.shape[1], dtype=number) for _ in range(2))
+        call = self._norm(x, None, None, None, None, False, "linear")
+        call.grad_y, call.grad_bias, call.grad_scale = rows(x), pointer(sums), pointer(unused)
+        self._run_norm("yolo_cuda_norm_backward", call, x)
+        return sums
 
     def upsample_forward(self, x, stride, scale=1.0, out=None):
         n, c, h, w = x.shape
@@ -272,7 +319,7 @@ class Kernels:
         return torch.frombuffer(table, dtype=torch.uint8).to(device)
 
     def update(self, table, count, rate, momentum, clear=True):
-        """u <- momentum * u - grad - decay * w;  w <- w + rate * u;  grad <- 0 if clear."""
+        """u <- update - grad - decay * w; w <- w + rate * u; update <- momentum * u; grad <- 0."""
         self.call(
             "yolo_cuda_update",
             table.device,

@@ -76,6 +76,10 @@ class Upsample(Structure):
     )
 
 
+class Reorg(Structure):
+    _fields_ = _fields((c_int, "n depth h w stride reverse type"), (c_void_p, "x y"))
+
+
 class Parameter(Structure):
     _fields_ = _fields(
         (c_void_p, "weight grad update half"),
@@ -85,7 +89,7 @@ class Parameter(Structure):
     )
 
 
-STRUCTS = (Conv, Norm, Pool, Upsample, Parameter)
+STRUCTS = (Conv, Norm, Pool, Upsample, Reorg, Parameter)
 
 
 def conv_struct(a):

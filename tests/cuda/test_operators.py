@@ -1,0 +1,198 @@
+"""yolo.ops on the CUDA kernels, autograd and all; the emulator replaces the CPU kernels."""
+
+import itertools
+import sys
+
+import pytest
+import torch
+
+from yolo import ops
+from yolo.ops.cuda import PRECISIONS, choose, current_precision, operators, precision
+from yolo.ops.shapes import conv_shape
+
+# where yolo.ops calls the operators by
+CALLS = {
+    "conv2d_forward": ["conv._forward"],
+    "conv2d_grad_x": ["conv._grad_x"],
+    "conv2d_grad_weight": ["conv._grad_weight"],
+    "batch_statistics": ["norm._statistics"],
+    "norm_act_forward": ["norm._forward"],
+    "norm_act_backward": ["norm._backward"],
+    "bias_act_forward": ["activation._forward"],
+    "bias_act_backward": ["activation._backward"],
+    "channel_sums": ["activation.channel_sums", "conv.channel_sums"],
+    "maxpool_forward": ["pool._maxpool"],
+    "maxpool_backward": ["pool._maxpool_backward"],
+    "avgpool_forward": ["pool._avgpool"],
+    "avgpool_backward": ["pool._avgpool_backward"],
+    "upsample": ["upsample._resize"],
+    "reorg": ["reorg._permute"],
+}
+
+
+@pytest.fixture
+def device(machine, kernels, monkeypatch):
+    """Where tensors must be for yolo.ops to run the CUDA kernels."""
+    monkeypatch.setattr(operators, "kernels", lambda: kernels)
+    if machine.emulated:
+        assert set(CALLS) == set(operators.IMPLEMENTATIONS)
+        for name, places in CALLS.items():
+            for place in places:
+                module, attribute = place.split(".")
+                module = sys.modules[f"yolo.ops.{module}"]
+                monkeypatch.setattr(module, attribute, operators.IMPLEMENTATIONS[name])
+    return machine.device
+
+
+def compare(function, *tensors, limit=1e-5):
+    """function(*tensors), its value and gradients, against the PyTorch twin in float64."""
+    exact = [t.detach().double().requires_grad_() for t in tensors]
+    leaves = [t.detach().clone().requires_grad_() for t in tensors]
+    with ops.backend("torch"):
+        wanted = function(*exact)
+    with torch.no_grad():
+        values = function(*[t.detach() for t in leaves])
+    got = function(*leaves)
+    grad_y = torch.randn(wanted.shape).to(tensors[0])
+    wanted.backward(grad_y.double())
+    got.backward(grad_y)
+    pairs = [(values, wanted), (got, wanted)]
+    pairs += [(a.grad, b.grad) for a, b in zip(leaves, exact, strict=True)]
+    for mine, theirs in pairs:
+        error = (mine.double() - theirs).norm()
+        assert error <= limit * theirs.norm() + 1e-30
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_conv2d(device, name, groups):
+    limit = {"fp32": 1e-5, "tf32": 2e-3, "bf16": 1.2e-2, "fp16": 2e-3}[name]
+    x, weight = (
+        torch.randn(2, 8, 9, 7, device=device),
+        torch.randn(16, 8 // groups, 3, 3).to(device),
+    )
+    weight = weight[:8] if groups == 8 else weight
+    bias = torch.randn(weight.shape[0], device=device)
+    with precision(name):
+        compare(lambda x, w, b: ops.conv2d(x, w, b, 2, 1, 1, groups), x, weight, bias, limit=limit)
+        compare(
+            lambda x, w, b: ops.conv2d_act(x, w, b, "mish", 1, 1, 1, groups),
+            x, weight, bias, limit=2 * limit,
+        )  # fmt: skip
+
+
+def test_conv2d_keeps_pixels_last(device):
+    x = torch.randn(2, 8, 5, 5, device=device).to(memory_format=torch.channels_last)
+    weight = torch.randn(16, 8, 3, 3, device=device)
+    assert ops.conv2d(x, weight).is_contiguous(memory_format=torch.channels_last)
+    with precision("bf16"):
+        assert ops.conv2d(x, weight).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_conv2d_of_expanded_gradients(device):
+    x = torch.randn(2, 3, 5, 5, device=device, requires_grad=True)
+    weight = torch.randn(4, 3, 3, 3, device=device)
+    ops.conv2d(x, weight, padding=1).sum().backward()
+    wanted = torch.autograd.functional.vjp(
+        lambda x: torch.nn.functional.conv2d(x, weight, padding=1), x, torch.ones(2, 4, 5, 5)
+    )[1]
+    torch.testing.assert_close(x.grad, wanted.to(x.grad))
+
+
+def test_gradcheck(device):
+    x = torch.randn(2, 3, 5, 4, dtype=torch.float64, device=device, requires_grad=True)
+    weight = torch.randn(4, 3, 3, 2, dtype=torch.float64, device=device, requires_grad=True)
+    bias = torch.randn(4, dtype=torch.float64, device=device, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda *a: ops.conv2d(*a, (2, 1), 1), (x, weight, bias))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["leaky", "mish", "selu"])
+def test_batch_norm_act(device, training, name):
+    x, scale, bias = torch.randn(3, 5, 4, 6), torch.randn(5), torch.randn(5)
+
+    def run(x, scale, bias):
+        rolling = torch.linspace(-1, 1, 5).to(x), torch.linspace(0.5, 2, 5).to(x)
+        y = ops.batch_norm_act(x, scale, bias, *rolling, training, name)
+        return torch.cat([y.flatten(), *rolling])
+
+    compare(run, *(t.to(device) for t in (x, scale, bias)), limit=1e-5)
+    compare(run, torch.randn(9, 5, device=device), scale.to(device), bias.to(device))
+
+
+def test_bias_and_activation(device):
+    x, bias = torch.randn(2, 3, 5, 4, device=device), torch.randn(3, device=device)
+    compare(lambda x, b: ops.bias_act(x, b, "mish"), x, bias)
+    for view in (x, x.transpose(1, 2), x[:, :, 1:], x.to(memory_format=torch.channels_last)):
+        compare(lambda x: ops.activate(x, "swish"), view)
+
+
+def test_pools(device):
+    x = torch.randn(2, 5, 9, 7, device=device)
+    for size, stride, padding in ((2, 2, None), (2, 1, None), (5, 1, 4), (3, 2, 0)):
+        compare(lambda x, a=(size, stride, padding): ops.maxpool2d(x, *a), x)
+    compare(ops.avgpool, torch.randn(2, 40, 9, 7, device=device))
+    compare(ops.avgpool, torch.randn(1, 3, 1, 2, device=device))
+
+
+def test_upsample_and_reorg(device):
+    x = torch.randn(2, 16, 4, 6, device=device)
+    for stride in (2, 3, -2):
+        compare(lambda x, s=stride: ops.upsample(x, s, 0.5), x)
+    for function, reverse in itertools.product((ops.reorg, ops.reorg3d), (False, True)):
+        compare(lambda x, f=function, r=reverse: f(x, 2, r), x)
+
+
+def test_linear(device):
+    compare(ops.linear, *(torch.randn(*s, device=device) for s in ((3, 40), (7, 40), (7,))))
+
+
+def test_runs_repeat_bit_for_bit(device):
+    """Forward and backward of a block, twice: the same bits."""
+    x, weight = torch.randn(3, 8, 9, 9, device=device), torch.randn(24, 8, 3, 3, device=device)
+    results = []
+    for _ in range(2):
+        a, w = x.clone().requires_grad_(), weight.clone().requires_grad_()
+        with precision("bf16"):
+            y = ops.conv2d(a, w, padding=1)
+            ones = torch.ones(24, device=device)
+            y = ops.batch_norm_act(y, ones, ones, ones.clone(), ones.clone(), True, "mish")
+            ops.maxpool2d(y, 2, 2).square().sum().backward()
+        results.append((y.detach(), a.grad, w.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def shape(groups=1, c=8, k=8):
+    return conv_shape(
+        torch.empty(1, c, 5, 5), torch.empty(k, c // groups, 3, 3), None, 1, 1, 1, groups
+    )
+
+
+def test_choice(monkeypatch):
+    monkeypatch.delenv("YOLO_CONV", raising=False)
+    single, double, half = torch.float32, torch.float64, torch.bfloat16
+    assert choose(shape(), single, "fp32") == "im2col"  # never TF32 unasked
+    assert choose(shape(), single, "tf32") == "implicit"
+    assert choose(shape(), half, "bf16") == "implicit"
+    assert choose(shape(), double, "bf16") == "im2col"
+    assert choose(shape(groups=8), single, "fp32") == "depthwise"
+    assert choose(shape(groups=2), half, "bf16") == "implicit"
+    monkeypatch.setenv("YOLO_CONV", "implicit")
+    assert choose(shape(), single, "fp32") == "implicit"
+    for name, dtype, words in (
+        ("wingorad", single, "choose from"),
+        ("im2col", half, "float32 and float64"),
+        ("implicit", double, "no float64"),
+        ("depthwise", single, "groups = c = k"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            choose(shape(), dtype, "fp32", name)
+
+
+def test_precision_is_of_the_block():
+    assert current_precision() == "fp32"
+    with precision("tf32"):
+        assert current_precision() == "tf32"
+    assert current_precision() == "fp32"
+    with pytest.raises(ValueError, match="unknown name"), precision("fp8"):
+        pass

@@ -1,0 +1,185 @@
+"""The operators of yolo.ops for CUDA tensors: each has the signature of its CPU sibling.
+
+IMPLEMENTATIONS maps the names of the operators to these functions; register() hands them to
+PyTorch's dispatcher.
+"""
+
+import functools
+
+import torch
+
+from ..operator import implement
+from ..shapes import conv_shape, pool_shape
+from .choose import choose, compute_type, current_precision
+from .kernels import CudaError, Kernels
+
+
+@functools.cache
+def kernels():
+    """The kernels inside yolo._C; an error in words where it was built without them."""
+    from ..native import library
+
+    return Kernels(library().__file__)
+
+
+def _pass(name, x, other, shape):
+    """The method of Kernels for this pass, and both operands in the type it multiplies."""
+    precision = current_precision()
+    dtype = compute_type(x.dtype, precision)
+    algorithm = choose(shape, dtype, precision)
+    return algorithm, getattr(kernels(), f"{algorithm}_{name}"), x.to(dtype), other.to(dtype)
+
+
+def conv2d_forward(x, weight, bias, stride, padding, dilation, groups, activation):
+    shape = conv_shape(x, weight, bias, stride, padding, dilation, groups)
+    algorithm, run, left, right = _pass("forward", x, weight, shape)
+    if algorithm != "im2col":
+        return run(shape, left, right, bias, activation=activation).to(x.dtype)
+    y = run(shape, left, right, bias)
+    return y if activation == "linear" else bias_act_forward(y, None, activation)
+
+
+def conv2d_grad_x(grad_y, weight, size, stride, padding, dilation, groups):
+    c = weight.shape[1] * groups
+    like = grad_y.new_empty((1,)).expand(grad_y.shape[0], c, *size)
+    shape = conv_shape(like, weight, None, stride, padding, dilation, groups, "conv2d_grad_x")
+    _, run, left, right = _pass("grad_x", grad_y, weight, shape)
+    return run(shape, left, right).to(grad_y.dtype)
+
+
+def conv2d_grad_weight(grad_y, x, size, stride, padding, dilation, groups):
+    like = x.new_empty((1,)).expand(grad_y.shape[1], x.shape[1] // groups, *size)
+    shape = conv_shape(x, like, None, stride, padding, dilation, groups, "conv2d_grad_weight")
+    _, run, left, right = _pass("grad_weight", x, grad_y, shape)
+    return run(shape, left, right).to(x.dtype).contiguous()
+
+
+def _planes(x):
+    """x (n, c, ...) as (n, c, h, w) with the same memory where that can be."""
+    if x.dim() == 4:
+        return x
+    return x.reshape(*x.shape[:2], 1, -1) if x.numel() else x.new_empty((0, x.shape[1], 1, 1))
+
+
+def batch_statistics(x, rolling_mean, rolling_var, momentum, eps):
+    if x.numel() == 0:
+        return x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1])
+    rolling = rolling_mean.contiguous(), rolling_var.contiguous()
+    mean, rstd = kernels().statistics(_planes(x), rolling, momentum, eps)
+    for mine, new in zip((rolling_mean, rolling_var), rolling, strict=True):
+        if mine is not new:
+            mine.copy_(new)
+        else:
+            torch.autograd.graph.increment_version(mine)
+    return mean, rstd
+
+
+def norm_act_forward(x, scale, bias, mean, rstd, activation):
+    channels = [t.contiguous() for t in (scale, bias, mean, rstd)]
+    y, _, _ = kernels().norm_act_forward(
+        _planes(x), *channels[:2], mean=channels[2], rstd=channels[3], activation=activation
+    )
+    return y.view(x.shape)
+
+
+def norm_act_backward(grad_y, x, scale, bias, mean, rstd, from_batch, activation):
+    channels = [t.contiguous() for t in (scale, bias, mean, rstd)]
+    grad_x, grad_scale, grad_bias = kernels().norm_act_backward(
+        _planes(grad_y), _planes(x), *channels, from_batch, activation
+    )
+    return grad_x.view(x.shape), grad_scale, grad_bias
+
+
+def _values(*tensors):
+    """Tensors of one shape as rows of eight values if they are dense alike, for f(x) alone."""
+    first = tensors[0]
+    alike = all(t.stride() == first.stride() for t in tensors)
+    if not alike or not torch.ops.aten.is_non_overlapping_and_dense(first):
+        tensors = [t.contiguous() for t in tensors]
+    columns = 8 if first.numel() % 8 == 0 else 1
+    rows = first.numel() // columns
+    steps = (columns, 1, columns, columns)
+    return [t.as_strided((rows, columns, 1, 1), steps) for t in tensors], tensors[0]
+
+
+def bias_act_forward(x, bias, activation):
+    if bias is None:
+        (flat,), like = _values(x)
+        y, _, _ = kernels().norm_act_forward(flat, activation=activation)
+        return y.as_strided(like.shape, like.stride())
+    y, _, _ = kernels().norm_act_forward(_planes(x), None, bias.contiguous(), activation=activation)
+    return y.view(x.shape)
+
+
+def bias_act_backward(grad_y, x, bias, activation):
+    none = [None] * 3
+    if bias is None:
+        (flat, x), like = _values(grad_y, x)
+        grads = kernels().norm_act_backward(flat, x, None, *none, False, activation, sums=False)
+        return grads[0].as_strided(like.shape, like.stride())
+    grads = kernels().norm_act_backward(
+        _planes(grad_y), _planes(x), None, bias.contiguous(), None, None, False, activation, False
+    )
+    return grads[0].view(x.shape)
+
+
+def channel_sums(x):
+    return kernels().channel_sums(_planes(x))
+
+
+def maxpool_forward(x, size, stride, padding, with_index):
+    y, index = kernels().maxpool_forward(pool_shape(x, size, stride, padding), x)
+    return y, index if with_index else index.new_empty((0,))
+
+
+def maxpool_backward(grad_y, at, size, window, stride, padding):
+    like = grad_y.new_empty((1,)).expand(*grad_y.shape[:2], *size)
+    return kernels().maxpool_grad_x(pool_shape(like, window, stride, padding), grad_y, at)
+
+
+def avgpool_forward(x):
+    return kernels().avgpool_forward(x)
+
+
+def avgpool_backward(grad_y, size):
+    return kernels().avgpool_grad_x(grad_y, *size)
+
+
+def upsample(x, stride, scale):
+    if stride > 0:
+        return kernels().upsample_forward(x, stride, scale)
+    return kernels().upsample_grad_x(x, -stride, scale)
+
+
+def reorg(x, sizes, reverse):
+    return kernels().reorg(x, sizes, reverse)
+
+
+IMPLEMENTATIONS = {
+    function.__name__: function
+    for function in (
+        conv2d_forward,
+        conv2d_grad_x,
+        conv2d_grad_weight,
+        batch_statistics,
+        norm_act_forward,
+        norm_act_backward,
+        bias_act_forward,
+        bias_act_backward,
+        channel_sums,
+        maxpool_forward,
+        maxpool_backward,
+        avgpool_forward,
+        avgpool_backward,
+        upsample,
+        reorg,
+    )
+}
+
+
+def register():
+    for name, function in IMPLEMENTATIONS.items():
+        implement(name, function, "CUDA")
+
+
+__all__ = ["IMPLEMENTATIONS", "CudaError", "kernels", "register"]
