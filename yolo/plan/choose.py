@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 # Rough rates of one core, which decide between algorithms and nothing else.
 MULTIPLIES_PER_SECOND = 50e9
 TRANSFORMS_PER_SECOND = 4e9  # floats through an input or output transform
-BYTES_PER_SECOND = 12e9  # weights from memory
+BYTES_PER_SECOND = 25e9  # weights from memory
 MIN_WINOGRAD_CHANNELS = 32  # below, the transforms cost more than they save
 
 

@@ -13,8 +13,9 @@ typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
 typedef int ivec __attribute__((vector_size(4 * LANES), may_alias));
 typedef float uvec __attribute__((vector_size(4 * LANES), may_alias, aligned(4)));
 
+// x - 0 is x for every x, so nothing but the broadcast remains; 0 + x would turn -0 into 0.
 INLINE vec splat(float x) {
-    return vec{} + x;
+    return x - vec{};
 }
 INLINE vec load(const float* p) {
     return *reinterpret_cast<const uvec*>(p);
@@ -60,22 +61,35 @@ INLINE vec reciprocal(vec d) {
 }
 #endif
 
-// e^x within 2 ulp for |x| <= 80; beyond that it stays at e^80 or e^-80. x = n ln 2 + r; adding
-// 1.5 * 2^23 leaves the rounded n in the low bits of the sum.
-INLINE vec exponential(vec x) {
-    x = smaller(larger(x, splat(-80.f)), splat(80.f));
-    const vec shifted = x * 1.44269504f + 12582912.f;
-    const vec n = shifted - 12582912.f;
-    const vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+// e^r for |r| <= ln(2) / 2
+INLINE vec exponential_near_zero(vec r) {
     vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.f;
-    const ivec power = (reinterpret_cast<const ivec&>(shifted) - 0x4b400000 + 127) << 23;
-    return p * reinterpret_cast<const vec&>(power);
+    return p * (r * r) + (r + 1.f);
 }
+
+// e^x within 2 ulp: x = n ln 2 + r.
+#if defined(USE_AVX512)
+INLINE vec exponential(vec x) {  // below e^-87 the result is 0, above e^88 infinite
+    const vec n = _mm512_maskz_roundscale_ps(ALL, x * 1.44269504f, 0);
+    const vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    return _mm512_maskz_scalef_ps(ALL, exponential_near_zero(r), n);
+}
+#else
+// Beyond |x| = 80 it stays at e^80 or e^-80. Adding 1.5 * 2^23 leaves the rounded n in the low bits
+// of the sum.
+INLINE vec exponential(vec x) {
+    x = smaller(larger(x, splat(-80.f)), splat(80.f));
+    const vec shifted = x * 1.44269504f + 12582912.f;
+    const vec n = shifted - 12582912.f;
+    const vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    const ivec power = (reinterpret_cast<const ivec&>(shifted) - 0x4b400000 + 127) << 23;
+    return exponential_near_zero(r) * reinterpret_cast<const vec&>(power);
+}
+#endif
 
 INLINE vec logistic(vec x) {
     return reciprocal(1.f + exponential(-x));

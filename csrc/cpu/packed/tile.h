@@ -61,6 +61,9 @@ static void tile(const TileCall& a) {
     for (int block = 0; block < a.blocks; ++block, x += a.x_block)
         for (int t = 0; t < a.tap_count; ++t) {
             const float* xt = x + a.taps[t];
+            if (CV > 1) {  // what the next tile to the right reads
+                UNROLL for (int p = 0; p < P; ++p) __builtin_prefetch(xt + (P + p) * step);
+            }
             for (int c = 0; c < CV; ++c, w += KV * V) {
                 vec wk[KV];
                 UNROLL for (int k = 0; k < KV; ++k) {
