@@ -57,6 +57,7 @@ class NetOptions:
     momentum: float = 0.9
     decay: float = 0.0001
     adam: int = 0
+    adam: int = 0
     B1: float = 0.9
     B2: float = 0.999
     eps: float = 0.000001
