@@ -1,12 +1,15 @@
-"""Builds yolo._C: C++ always, CUDA where csrc/cuda has sources and nvcc is found.
+"""Builds yolo._C, and yolo/_cuda.so with the CUDA kernels where nvcc is found.
 
-YOLO_CUDA=auto|1|0   build the CUDA part: if possible, or fail, or never
+YOLO_CUDA=auto|1|0   build the CUDA kernels: if possible, or fail, or never
+YOLO_CUDA_TARGETS    for which GPUs, as "80 90a"; by default this machine's, without one both
 YOLO_WERROR=1        compiler warnings are errors
 """
 
 import os
 import platform
 import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
@@ -51,17 +54,43 @@ def paths(names):
     return [str(CSRC / name) for name in names]
 
 
-def cuda_sources():
-    """The .cu files to build, or none; YOLO_CUDA=1 makes a missing nvcc an error."""
+def cuda_compiler():
+    """nvcc if the CUDA kernels are to be built, else None; YOLO_CUDA=1 makes its lack an error."""
     wanted = os.environ.get("YOLO_CUDA", "auto")
-    sources = sorted(str(path) for path in (CSRC / "cuda").glob("*.cu"))
-    if wanted == "0" or not sources:
-        return []
-    if shutil.which("nvcc"):
-        return sources
-    if wanted == "1":
-        raise SystemExit("YOLO_CUDA=1 but there is no nvcc on PATH")
-    return []
+    if wanted not in ("auto", "0", "1"):
+        raise SystemExit(f"YOLO_CUDA={wanted}: choose from auto, 0, 1")
+    home = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"))
+    nvcc = shutil.which("nvcc") or shutil.which("nvcc", path=str(home / "bin"))
+    if wanted == "1" and nvcc is None:
+        raise SystemExit("YOLO_CUDA=1 but there is no nvcc on PATH or in CUDA_HOME")
+    return None if wanted == "0" else nvcc
+
+
+def cuda_targets():
+    """The GPUs to build for: YOLO_CUDA_TARGETS="80 90a", by default this machine's or all."""
+    named = os.environ.get("YOLO_CUDA_TARGETS")
+    if named is None and Path("/dev/nvidia0").exists():
+        return ["-arch=native"]
+    code = [f"arch=compute_{t},code=sm_{t}" for t in (named or "80 90a").split()]
+    ahead = [] if named else ["arch=compute_80,code=compute_80"]  # later GPUs: from PTX
+    return [f"-gencode={c}" for c in code + ahead]
+
+
+def build_cuda(nvcc, folder, target):
+    """csrc/cuda -> one shared library with the CUDA runtime inside, opened only when needed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    flags = ["-std=c++17", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden,-Wall", *cuda_targets()]
+    newest = max(path.stat().st_mtime for path in (CSRC / "cuda").iterdir())
+
+    def compile_one(source):
+        result = folder / f"{source.stem}.o"
+        if not result.exists() or result.stat().st_mtime < newest:
+            subprocess.run([nvcc, *flags, "-c", source, "-o", result], check=True)
+        return result
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compile_one, sorted((CSRC / "cuda").glob("*.cu"))))
+    subprocess.run([nvcc, "-shared", "-cudart=static", "-o", target, *objects], check=True)
 
 
 class Build(build_ext):
@@ -78,6 +107,21 @@ class Build(build_ext):
                 depends=ext.depends,
             )
         super().build_extension(ext)
+        if nvcc := cuda_compiler():
+            build_cuda(nvcc, Path(self.build_temp) / "cuda", self.cuda_library(ext))
+
+    def cuda_library(self, ext):
+        return Path(self.get_ext_fullpath(ext.name)).parent / "_cuda.so"
+
+    def copy_extensions_to_source(self):
+        super().copy_extensions_to_source()
+        for ext in self.extensions:
+            if (library := self.cuda_library(ext)).exists():
+                shutil.copy2(library, Path(ext.name.rpartition(".")[0].replace(".", "/")))
+
+    def get_outputs(self):
+        libraries = [self.cuda_library(ext) for ext in self.extensions]
+        return [*super().get_outputs(), *(str(path) for path in libraries if path.exists())]
 
 
 extension = Pybind11Extension(

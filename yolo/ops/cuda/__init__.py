@@ -1,9 +1,9 @@
 """The CUDA kernels as Python calls: tensors in, pointers out.
 
 The functions of csrc/cuda/cuda_api.h are plain C; `Kernels(path)` opens a library that has them:
-the extension of this package for CUDA tensors, or an emulator build for tensors in ordinary
-memory.  Results live in memory of PyTorch's allocator, work goes to PyTorch's current stream,
-and nothing waits.  A tensor is taken as it lies where the kernel can, else copied once.
+yolo/_cuda.so for CUDA tensors, or an emulator build for tensors in ordinary memory.  Results live
+in memory of PyTorch's allocator, work goes to PyTorch's current stream, and nothing waits.  A
+tensor is taken as it lies where the kernel can, else copied once.
 """
 
 from .choose import PRECISIONS, choose, current_precision, precision

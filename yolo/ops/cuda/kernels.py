@@ -44,7 +44,7 @@ class Kernels:
         self.library = ctypes.CDLL(str(path))
         self.on_cuda = on_cuda
         if not hasattr(self.library, "yolo_cuda_message"):
-            raise CudaError(f"{path} was built without CUDA; see README, section Build")
+            raise CudaError(f"{path} holds no CUDA kernels")
         self.library.yolo_cuda_message.restype = c_char_p
         for kernel in ("conv_im2col", "conv_implicit", "depthwise", "norm"):
             getattr(self.library, f"yolo_cuda_{kernel}_workspace").restype = c_int64

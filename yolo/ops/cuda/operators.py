@@ -5,6 +5,7 @@ PyTorch's dispatcher.
 """
 
 import functools
+from pathlib import Path
 
 import torch
 
@@ -13,13 +14,18 @@ from ..shapes import conv_shape, pool_shape
 from .choose import choose, compute_type, current_precision
 from .kernels import CudaError, Kernels
 
+LIBRARY = Path(__file__).parents[2] / "_cuda.so"
+
 
 @functools.cache
 def kernels():
-    """The kernels inside yolo._C; an error in words where it was built without them."""
-    from ..native import library
-
-    return Kernels(library().__file__)
+    """The kernels of yolo/_cuda.so; an error in words where it was not built."""
+    if not LIBRARY.exists():
+        raise CudaError(
+            "this build of yolo has no CUDA kernels (yolo/_cuda.so): install it where nvcc is "
+            "found, with YOLO_CUDA=1 to be told if it is not; or use yolo.ops.backend('torch')"
+        )
+    return Kernels(LIBRARY)
 
 
 def _pass(name, x, other, shape):
