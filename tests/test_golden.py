@@ -30,9 +30,8 @@ UPDATES = {"weight_updates": "weight", "bias_updates": "bias", "scale_updates": 
 class Case:
     """One network with its weights, and the numbers to meet."""
 
-    def __init__(self, folder, kernels):
+    def __init__(self, folder):
         self.folder = folder
-        self.kernels = kernels
         self.numbers = np.load(folder / "golden.npz")
         self.net = Network(read(folder / "net.cfg"))
         weights.load(self.net, folder / "net.weights")
@@ -65,7 +64,7 @@ def folder(shared, request):
 def case(folder, request):
     """Each case on our kernels and on PyTorch's operators."""
     with backend(request.param):
-        yield Case(folder, request.param)
+        yield Case(folder)
 
 
 def test_outputs(case):
@@ -106,7 +105,7 @@ LEFT_OUT = {("classifier", "6.rolling_mean"), ("classifier", "6.rolling_var")}
 @pytest.fixture
 def run(folder, monkeypatch):
     """A case to be trained; on our kernels alone, since the optimiser's tests run the others."""
-    case = Case(folder, "native")
+    case = Case(folder)
     if folder.name == "squeeze_excite_sam":
         case.net.layers[8].bias.requires_grad_(False)
     if folder.name == "shortcuts":

@@ -3,6 +3,7 @@
 from math import prod
 
 FLOAT = 4  # bytes
+HEADS = ("input w x h x c", "output w x h x c", "BFLOPs", "field")
 
 
 def as_dict(net):
@@ -65,23 +66,27 @@ def training_bytes(net):
 def table(net):
     """The text that Darknet prints while loading, and the totals."""
     content = as_dict(net)
-    head = "layer                 filters        size/strd(dil)        input                output"
-    lines = [f"{head}            BF  field"]
+    lines = [_columns("", "layer", "filters", "size/strd(dil)", *HEADS)]
     lines += [_line(row) for row in content["layers"]]
     return "\n".join(lines + [""] + _totals(content))
 
 
 def _line(row):
-    sizes = f"{_sizes(row['input'])} -> {_sizes(row['output'])}"
-    flops = f"{row['bflops']:8.3f}" if row["bflops"] else ""
-    head = f"{row['index']:4} {row['type']:16} {row['filters']:>9}  {row['size']:>16}"
-    return f"{head}  {sizes} {flops:8} {row['receptive_field']:6}"
+    flops = f"{row['bflops']:.3f}" if row["bflops"] else ""
+    sizes = _sizes(row["input"]), _sizes(row["output"])
+    names = row["index"], row["type"], row["filters"], row["size"]
+    return _columns(*names, *sizes, flops, row["receptive_field"])
+
+
+def _columns(index, name, filters, size, before, after, flops, field):
+    left = f"{index:>4} {name:16} {filters:>11}  {size:>19}"
+    return f"{left}  {before:>18} -> {after:>18} {flops:>8} {field:>6}"
 
 
 def _sizes(shape):
     """(C, H, W) as Darknet prints it: width, height, channels."""
     channels, height, width = shape
-    return f"{width:4} x{height:4} x{channels:4}"
+    return f"{width:4} x {height:4} x {channels:4}"
 
 
 def _totals(content):
@@ -90,7 +95,7 @@ def _totals(content):
         f"Total BFLOPS {content['bflops']:.3f}",
         f"parameters {content['parameters']:,}",
         f"weights file {content['weights_bytes']:,} bytes",
-        f"memory for training, about {content['training_bytes'] / 2**20:,.0f} MiB "
+        f"memory for training, about {content['training_bytes'] / 2**20:,.1f} MiB "
         f"({batch} = {content['mini_batch']} images at once)",
         f"receptive field {content['receptive_field']} pixels, input "
         f"{content['input'][2]} x {content['input'][1]}",
