@@ -209,8 +209,8 @@ ConvShape conv_shape(const std::array<int64_t, 9>& sizes, std::array<int64_t, 2>
                      std::array<int64_t, 2> padding, std::array<int64_t, 2> dilation,
                      int64_t groups) {
     const auto& [n, c, h, w, k, r, s, p, q] = sizes;
-    return {n,         c,          h,          w,           k,           r,     s, p, q, stride[0],
-            stride[1], padding[0], padding[1], dilation[0], dilation[1], groups};
+    return {n, c,         h,         w,          k,          r,           s,           p,
+            q, stride[0], stride[1], padding[0], padding[1], dilation[0], dilation[1], groups};
 }
 
 PoolShape pool_shape(const std::array<int64_t, 6>& sizes, std::array<int64_t, 2> size,

@@ -5,8 +5,11 @@
 namespace yolo {
 namespace {
 
-// Columns of one product, in numbers: around two megabytes of floats, read once by the product.
-constexpr int64_t COLUMNS = 600 * 1024;
+// Columns of one product, in numbers: with BLAS's packed copy they should stay in a second-level
+// cache.  The limits here were measured with OpenBLAS on a core with 1 MB of it.
+constexpr int64_t COLUMNS = 200 * 1024;
+// Rows (channels * taps) that a forward product takes at a time; BLAS would cut there as well.
+constexpr int64_t SLICE = 320;
 // Fewer columns than this, and the product spends its time packing the weights.
 constexpr int64_t NARROW = 320;
 constexpr int64_t WIDE = 2048;
@@ -25,15 +28,17 @@ int64_t equal_blocks(int64_t pixels, int64_t most) {
 }
 
 int64_t wide_block(const ConvShape& shape) {
-    int64_t by_columns = COLUMNS / shape.depth(), by_outputs = OUTPUTS / shape.filters();
+    int64_t by_columns = COLUMNS / std::min(SLICE, shape.depth()),
+            by_outputs = OUTPUTS / shape.filters();
     return std::clamp(std::min(by_columns, by_outputs), NARROW, WIDE);
 }
 
-// Small maps: enough images to make the product wide, yet work for every thread.
+// Small maps: enough images to make the product wide, yet equal work for all `shares` threads.
 int64_t images_of(const ConvShape& shape, int64_t width, int64_t shares) {
     if (shape.pixels() >= NARROW || shape.n < 2) return 1;
     int64_t wanted = std::max<int64_t>(width / shape.pixels(), 1);
-    return std::min(wanted, std::max<int64_t>(shape.n / shares, 1));
+    int64_t panels = ceil_div(ceil_div(shape.n, wanted), shares) * shares;
+    return ceil_div(shape.n, std::min(panels, shape.n));
 }
 
 ConvPlan choose_forward(const ConvShape& shape, int threads) {
@@ -49,7 +54,12 @@ ConvPlan choose_forward(const ConvShape& shape, int threads) {
     int64_t tasks = products * shape.groups;
     plan.parts = tasks < threads ? std::min(ceil_div(threads, tasks), shape.filters()) : 1;
     bool copies = !shape.pointwise() || plan.images > 1;
-    int64_t columns = copies ? shape.depth() * plan.columns() : 0;
+    plan.slice = shape.channels();
+    if (copies && plan.parts == 1) {
+        int64_t slices = ceil_div(shape.depth(), SLICE);
+        plan.slice = std::max<int64_t>(ceil_div(shape.channels(), slices), 1);
+    }
+    int64_t columns = copies ? plan.slice * shape.taps() * plan.columns() : 0;
     int64_t outputs = plan.images > 1 ? shape.filters() * plan.columns() : 0;
     plan.workspace = (columns + outputs) * (plan.parts > 1 ? 1 : threads);
     return plan;
@@ -112,9 +122,12 @@ ConvPlan choose(const ConvShape& shape, Pass pass, int threads) {
         return plan;
     }
     switch (pass) {
-        case Pass::forward: return choose_forward(shape, threads);
-        case Pass::grad_x: return choose_grad_x(shape, threads);
-        case Pass::grad_weight: return choose_grad_weight(shape, threads);
+        case Pass::forward:
+            return choose_forward(shape, threads);
+        case Pass::grad_x:
+            return choose_grad_x(shape, threads);
+        case Pass::grad_weight:
+            return choose_grad_weight(shape, threads);
     }
     return {};
 }

@@ -18,6 +18,7 @@ struct ConvPlan {
     Algorithm algorithm = Algorithm::im2col;
     int64_t images = 1;     // images whose columns stand side by side
     int64_t block = 0;      // output pixels of one image in one product
+    int64_t slice = 0;      // forward: channels whose columns are multiplied at a time
     int64_t parts = 1;      // tasks sharing one product: parts of the filters or of the channels
     int64_t partials = 0;   // grad_weight: sums over parts of the batch, added up at the end
     int64_t workspace = 0;  // numbers (not bytes) that the pass needs as scratch

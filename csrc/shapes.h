@@ -1,4 +1,5 @@
-// Sizes of the operations.  Letters: n images, c x h x w input, k filters, r x s taps, p x q output.
+// Sizes of the operations.  Letters: n images, c x h x w input, k filters, r x s taps, p x q
+// output.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +15,12 @@ struct ConvShape {
     int64_t dilation_y, dilation_x;
     int64_t groups;
 
-    int64_t channels() const { return c / groups; }            // input channels of one group
-    int64_t filters() const { return k / groups; }             // filters of one group
-    int64_t taps() const { return r * s; }                     // cells under one filter
-    int64_t depth() const { return channels() * taps(); }      // products in one output value
-    int64_t in_pixels() const { return h * w; }                // of one channel
-    int64_t pixels() const { return p * q; }                   // of one filter's map
+    int64_t channels() const { return c / groups; }        // input channels of one group
+    int64_t filters() const { return k / groups; }         // filters of one group
+    int64_t taps() const { return r * s; }                 // cells under one filter
+    int64_t depth() const { return channels() * taps(); }  // products in one output value
+    int64_t in_pixels() const { return h * w; }            // of one channel
+    int64_t pixels() const { return p * q; }               // of one filter's map
     int64_t weights() const { return k * channels() * taps(); }
     bool depthwise() const { return groups > 1 && channels() == 1; }
 
@@ -54,6 +55,8 @@ inline Range inside(int64_t offset, int64_t stride, int64_t size, int64_t count)
     return {first, last > first ? last : first};
 }
 
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
 
 }  // namespace yolo

@@ -55,11 +55,10 @@ void channel_sums(const PlaneShape& shape, const T* x, T* sums, int threads) {
     });
 }
 
-#define INSTANTIATE(T)                                                                           \
-    template void bias_act_forward<T>(const PlaneShape&, const T*, const T*, Activation, T*,     \
-                                      int);                                                      \
-    template void bias_act_backward<T>(const PlaneShape&, const T*, const T*, const T*,          \
-                                       Activation, T*, int);                                     \
+#define INSTANTIATE(T)                                                                             \
+    template void bias_act_forward<T>(const PlaneShape&, const T*, const T*, Activation, T*, int); \
+    template void bias_act_backward<T>(const PlaneShape&, const T*, const T*, const T*,            \
+                                       Activation, T*, int);                                       \
     template void channel_sums<T>(const PlaneShape&, const T*, T*, int);
 INSTANTIATE(float)
 INSTANTIATE(double)

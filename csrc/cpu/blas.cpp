@@ -15,8 +15,8 @@ template <typename T>
 using Gemm = void (*)(char*, char*, int*, int*, int*, T*, T*, int*, T*, int*, T*, T*, int*);
 
 BlasTable table{};
-int users = 0;         // BlasAlone objects alive
-int restored_to = 0;   // the library's thread number before the first of them
+int users = 0;        // BlasAlone objects alive
+int restored_to = 0;  // the library's thread number before the first of them
 
 // Neither has a destructor that could run before the last kernel.
 std::mutex& users_mutex() {
@@ -24,8 +24,12 @@ std::mutex& users_mutex() {
     return *mutex;
 }
 
-int library_threads() { return reinterpret_cast<int (*)()>(table.get_threads)(); }
-void library_threads(int n) { reinterpret_cast<void (*)(int)>(table.set_threads)(n); }
+int library_threads() {
+    return reinterpret_cast<int (*)()>(table.get_threads)();
+}
+void library_threads(int n) {
+    reinterpret_cast<void (*)(int)>(table.set_threads)(n);
+}
 
 // The child of a fork has only the forking thread, which is in no kernel.
 void forked() {
@@ -79,6 +83,8 @@ BlasAlone::~BlasAlone() {
     if (--users == 0 && restored_to != 1) library_threads(restored_to);
 }
 
-int BlasAlone::width(int threads) { return table.set_threads ? threads : 1; }
+int BlasAlone::width(int threads) {
+    return table.set_threads ? threads : 1;
+}
 
 }  // namespace yolo::cpu

@@ -23,7 +23,7 @@ void gemm(char op_a, char op_b, int64_t m, int64_t n, int64_t depth, const T* a,
 // last to go restores what was set.  width(t) is the number of threads that may call gemm at once:
 // t, or 1 when the library's threads are not ours to control.
 class BlasAlone {
-   public:
+ public:
     BlasAlone();
     ~BlasAlone();
     BlasAlone(const BlasAlone&) = delete;

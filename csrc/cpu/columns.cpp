@@ -137,9 +137,9 @@ void add_columns(const ConvShape& shape, T* columns, int64_t pitch, int64_t chan
     });
 }
 
-#define INSTANTIATE(T)                                                                         \
-    template void fill_columns<T>(const ConvShape&, const T*, int64_t, int64_t, int64_t, T*,   \
-                                  int64_t);                                                    \
+#define INSTANTIATE(T)                                                                       \
+    template void fill_columns<T>(const ConvShape&, const T*, int64_t, int64_t, int64_t, T*, \
+                                  int64_t);                                                  \
     template void add_columns<T>(const ConvShape&, T*, int64_t, int64_t, int64_t, int64_t, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)

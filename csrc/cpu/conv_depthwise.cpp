@@ -62,8 +62,8 @@ void conv_depthwise_grad_x(const ConvShape& shape, const T* grad_y, const T* wei
 }
 
 template <typename T>
-void conv_depthwise_grad_weight(const ConvShape& shape, const T* grad_y, const T* x,
-                                T* grad_weight, int threads) {
+void conv_depthwise_grad_weight(const ConvShape& shape, const T* grad_y, const T* x, T* grad_weight,
+                                int threads) {
     parallel(threads, shape.k * shape.taps(), [&](int64_t task, int) {
         const int64_t filter = task / shape.taps(), wanted = task % shape.taps();
         double sum = 0;
@@ -79,10 +79,10 @@ void conv_depthwise_grad_weight(const ConvShape& shape, const T* grad_y, const T
     });
 }
 
-#define INSTANTIATE(T)                                                                             \
-    template void conv_depthwise_forward<T>(const ConvShape&, const T*, const T*, const T*,        \
-                                            Activation, T*, int);                                  \
-    template void conv_depthwise_grad_x<T>(const ConvShape&, const T*, const T*, T*, int);         \
+#define INSTANTIATE(T)                                                                      \
+    template void conv_depthwise_forward<T>(const ConvShape&, const T*, const T*, const T*, \
+                                            Activation, T*, int);                           \
+    template void conv_depthwise_grad_x<T>(const ConvShape&, const T*, const T*, T*, int);  \
     template void conv_depthwise_grad_weight<T>(const ConvShape&, const T*, const T*, T*, int);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -16,7 +16,7 @@ void conv_depthwise_grad_x(const ConvShape& shape, const T* grad_y, const T* wei
                            int threads);
 
 template <typename T>
-void conv_depthwise_grad_weight(const ConvShape& shape, const T* grad_y, const T* x,
-                                T* grad_weight, int threads);
+void conv_depthwise_grad_weight(const ConvShape& shape, const T* grad_y, const T* x, T* grad_weight,
+                                int threads);
 
 }  // namespace yolo::cpu

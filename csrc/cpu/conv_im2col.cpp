@@ -109,19 +109,27 @@ struct Forward {
 
     const ConvShape& shape() const { return maps.shape; }
 
-    // Filters `part` of a group over one panel; `outputs` is scratch for a panel of several images.
-    void multiply(const Panel& panel, int64_t group, Range part, Matrix<const T> columns,
-                  T* outputs) const {
+    // Where the product of filters `part` lands: in y, or for several images in `outputs`.
+    Matrix<T> target(const Panel& panel, int64_t group, Range part, T* outputs) const {
+        if (maps.plan.images > 1) return {outputs + part.first * panel.columns(), panel.columns()};
+        const int64_t first = group * shape().filters() + part.first;
+        return {maps.out(y, panel.image, first) + panel.first, shape().pixels()};
+    }
+
+    // to = or += filters `part` of a group times the columns of channels `slice`.
+    void multiply(const Panel& panel, int64_t group, Range part, Range slice,
+                  Matrix<const T> columns, Matrix<T> to) const {
         const int64_t first = group * shape().filters() + part.first, depth = shape().depth();
-        Matrix<T> to = {outputs + part.first * panel.columns(), panel.columns()};
-        if (maps.plan.images == 1) {
-            to = {maps.out(y, panel.image, first) + panel.first, shape().pixels()};
-        }
-        gemm<T>('N', 'N', panel.columns(), part.last - part.first, depth, columns.data,
-                columns.pitch, weight + first * depth, depth, T(0), to.data, to.pitch);
-        if (to.data != outputs && !bias && f == Activation::linear) return;
-        for (int64_t k = 0; k < part.last - part.first; ++k) {
-            finish(panel, first + k, to.data + k * to.pitch);
+        gemm<T>('N', 'N', panel.columns(), part.last - part.first,
+                (slice.last - slice.first) * shape().taps(), columns.data, columns.pitch,
+                weight + first * depth + slice.first * shape().taps(), depth,
+                slice.first ? T(1) : T(0), to.data, to.pitch);
+    }
+
+    void finish(const Panel& panel, int64_t group, Range part, Matrix<T> from) const {
+        if (maps.plan.images == 1 && !bias && f == Activation::linear) return;
+        for (int64_t k = part.first; k < part.last; ++k) {
+            finish(panel, group * shape().filters() + k, from.data + (k - part.first) * from.pitch);
         }
     }
 
@@ -135,7 +143,7 @@ struct Forward {
     }
 };
 
-// Each task makes the columns of one panel and multiplies them with all filters.
+// Each task owns one panel: columns of some channels, which stay in cache, times all filters.
 template <typename T>
 void forward_by_panel(const Forward<T>& pass, T* workspace, int threads) {
     const ConvShape& shape = pass.shape();
@@ -144,10 +152,16 @@ void forward_by_panel(const Forward<T>& pass, T* workspace, int threads) {
     parallel(threads, panels.count() * shape.groups, [&](int64_t task, int worker) {
         const Panel panel = panels[task / shape.groups];
         const int64_t group = task % shape.groups;
-        T* scratch = workspace + worker * share;
-        T* outputs = scratch + (pass.maps.direct() ? 0 : shape.depth() * panel.columns());
-        auto columns = pass.maps.columns(pass.x, panel, group, {0, shape.channels()}, scratch);
-        pass.multiply(panel, group, {0, shape.filters()}, columns, outputs);
+        const Range filters = {0, shape.filters()};
+        T *outputs = workspace + worker * share, *scratch = outputs;
+        if (pass.maps.plan.images > 1) scratch += shape.filters() * panel.columns();
+        auto to = pass.target(panel, group, filters, outputs);
+        for (int64_t c = 0; c < shape.channels(); c += pass.maps.plan.slice) {
+            const Range slice = {c, std::min(c + pass.maps.plan.slice, shape.channels())};
+            auto columns = pass.maps.columns(pass.x, panel, group, slice, scratch);
+            pass.multiply(panel, group, filters, slice, columns, to);
+        }
+        pass.finish(panel, group, filters, to);
     });
 }
 
@@ -168,7 +182,10 @@ void forward_by_filter(const Forward<T>& pass, T* workspace, int threads) {
         if (direct) columns = pass.maps.columns(pass.x, panel, group, {0, 1}, nullptr);
         T* outputs = workspace + (direct ? 0 : shape.channels() * row);
         parallel(threads, parts, [&](int64_t task, int) {
-            pass.multiply(panel, group, part(shape.filters(), parts, task), columns, outputs);
+            const Range filters = part(shape.filters(), parts, task);
+            auto to = pass.target(panel, group, filters, outputs);
+            pass.multiply(panel, group, filters, {0, shape.channels()}, columns, to);
+            pass.finish(panel, group, filters, to);
         });
     }
 }
@@ -344,12 +361,12 @@ void conv_im2col_grad_weight(const ConvShape& shape, const ConvPlan& plan, const
     grad_weight_by_channel(pass, grad_weight, workspace, threads);
 }
 
-#define INSTANTIATE(T)                                                                            \
-    template void conv_im2col_forward<T>(const ConvShape&, const ConvPlan&, const T*, const T*,   \
-                                         const T*, Activation, T*, T*, int);                      \
-    template void conv_im2col_grad_x<T>(const ConvShape&, const ConvPlan&, const T*, const T*,    \
-                                        T*, T*, int);                                             \
-    template void conv_im2col_grad_weight<T>(const ConvShape&, const ConvPlan&, const T*,         \
+#define INSTANTIATE(T)                                                                             \
+    template void conv_im2col_forward<T>(const ConvShape&, const ConvPlan&, const T*, const T*,    \
+                                         const T*, Activation, T*, T*, int);                       \
+    template void conv_im2col_grad_x<T>(const ConvShape&, const ConvPlan&, const T*, const T*, T*, \
+                                        T*, int);                                                  \
+    template void conv_im2col_grad_weight<T>(const ConvShape&, const ConvPlan&, const T*,          \
                                              const T*, T*, T*, int);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -2,8 +2,8 @@
 //
 //   pass          rows   columns   depth       left          right            lands in
 //   forward       k      n*p*q     c*r*s       weight        columns of x     y
-//   grad_x        c*r*s  n*p*q     k           weight        grad_y           columns, added to grad_x
-//   grad_weight   k      c*r*s     n*p*q       grad_y        columns of x     grad_weight
+//   grad_x        c*r*s  n*p*q     k           weight        grad_y           columns, added to
+//   grad_x grad_weight   k      c*r*s     n*p*q       grad_y        columns of x     grad_weight
 //
 // Sums run in an order that depends on the shape alone, or on it and the number of threads.
 #pragma once

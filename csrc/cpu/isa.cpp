@@ -29,13 +29,17 @@ struct Level {
 };
 
 #if defined(__x86_64__)
-bool runs_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool runs_avx2() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
 bool runs_avx512() {
     return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
 #endif
-bool runs_base() { return true; }
+bool runs_base() {
+    return true;
+}
 
 #define LEVEL(isa) {#isa, runs_##isa, &isa::rows_float, &isa::rows_double},
 constexpr Level LEVELS[] = {EACH_ISA(LEVEL)};
@@ -75,6 +79,8 @@ const Rows<double>& rows<double>() {
     return *chosen().of_double;
 }
 
-const char* isa_name() { return chosen().name; }
+const char* isa_name() {
+    return chosen().name;
+}
 
 }  // namespace yolo::cpu

@@ -68,12 +68,12 @@ void norm_act_backward(const NormShape& shape, const T* grad_y, const T* x,
     });
 }
 
-#define INSTANTIATE(T)                                                                             \
+#define INSTANTIATE(T)                                                                            \
     template void batch_statistics<T>(const NormShape&, const T*, double, double, T*, T*, T*, T*, \
-                                      int);                                                        \
-    template void norm_act_forward<T>(const NormShape&, const T*, const NormChannels<T>&,          \
-                                      Activation, T*, int);                                        \
-    template void norm_act_backward<T>(const NormShape&, const T*, const T*,                       \
+                                      int);                                                       \
+    template void norm_act_forward<T>(const NormShape&, const T*, const NormChannels<T>&,         \
+                                      Activation, T*, int);                                       \
+    template void norm_act_backward<T>(const NormShape&, const T*, const T*,                      \
                                        const NormChannels<T>&, Activation, bool, T*, T*, T*, int);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -14,7 +14,7 @@ namespace {
 // earliest column, so the winner is the first of the window row by row.
 template <typename T>
 class Plane {
-   public:
+ public:
     // scratch holds the rows' winners (h x q) and their places
     Plane(const PoolShape& shape, void* scratch)
         : shape_(shape),
@@ -30,7 +30,7 @@ class Plane {
         for (int64_t p = 0; p < shape_.p; ++p) along_columns(p, y, at);
     }
 
-   private:
+ private:
     static constexpr T LOWEST = -std::numeric_limits<T>::infinity();
 
     void along_row(const T* x, int64_t row, bool with_index) {
@@ -60,8 +60,8 @@ class Plane {
             if (!at) {
                 rows<T>().largest(best, 1, out, shape_.q);
             } else {
-                rows<T>().largest_at(best, 1, 0, at_ + row * shape_.q, out,
-                                     at + p * shape_.q, shape_.q);
+                rows<T>().largest_at(best, 1, 0, at_ + row * shape_.q, out, at + p * shape_.q,
+                                     shape_.q);
             }
         }
     }
@@ -127,10 +127,10 @@ void avgpool_backward(int64_t planes, int64_t pixels, const T* grad_y, T* grad_x
     });
 }
 
-#define INSTANTIATE(T)                                                                   \
+#define INSTANTIATE(T)                                                                      \
     template void maxpool_forward<T>(const PoolShape&, const T*, T*, int32_t*, void*, int); \
     template void maxpool_backward<T>(const PoolShape&, const T*, const int32_t*, T*, int); \
-    template void avgpool_forward<T>(int64_t, int64_t, const T*, T*, int);               \
+    template void avgpool_forward<T>(int64_t, int64_t, const T*, T*, int);                  \
     template void avgpool_backward<T>(int64_t, int64_t, const T*, T*, int);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -36,8 +36,8 @@ void reorg_unpack(const ReorgShape& shape, const T* x, T* y, int threads) {
     });
 }
 
-#define INSTANTIATE(T)                                                        \
-    template void reorg_pack<T>(const ReorgShape&, const T*, T*, int);        \
+#define INSTANTIATE(T)                                                 \
+    template void reorg_pack<T>(const ReorgShape&, const T*, T*, int); \
     template void reorg_unpack<T>(const ReorgShape&, const T*, T*, int);
 INSTANTIATE(float)
 INSTANTIATE(double)

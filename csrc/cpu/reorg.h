@@ -7,7 +7,8 @@
 namespace yolo::cpu {
 
 struct ReorgShape {
-    int64_t n, c, h, w, s;  // c is the number of channels of the large index, c * s * s of the small
+    int64_t n, c, h, w,
+        s;  // c is the number of channels of the large index, c * s * s of the small
 };
 
 // y[small] = x[large]

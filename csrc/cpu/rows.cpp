@@ -90,15 +90,24 @@ struct Mish {
 template <typename T, typename Body>
 void choose(Activation f, Body body) {
     switch (f) {
-        case Activation::linear: return body(Linear<T>());
-        case Activation::logistic: return body(Logistic<T>());
-        case Activation::leaky: return body(Leaky<T>());
-        case Activation::relu: return body(Relu<T>());
-        case Activation::relu6: return body(Relu6<T>());
-        case Activation::ramp: return body(Ramp<T>());
-        case Activation::tanh: return body(Tanh<T>());
-        case Activation::swish: return body(Swish<T>());
-        case Activation::mish: return body(Mish<T>());
+        case Activation::linear:
+            return body(Linear<T>());
+        case Activation::logistic:
+            return body(Logistic<T>());
+        case Activation::leaky:
+            return body(Leaky<T>());
+        case Activation::relu:
+            return body(Relu<T>());
+        case Activation::relu6:
+            return body(Relu6<T>());
+        case Activation::ramp:
+            return body(Ramp<T>());
+        case Activation::tanh:
+            return body(Tanh<T>());
+        case Activation::swish:
+            return body(Swish<T>());
+        case Activation::mish:
+            return body(Mish<T>());
     }
 }
 
@@ -159,7 +168,8 @@ void moments(const T* x, int64_t n, Moments& sum) {
             T d = part[i] - middle;
             return d * d;
         });
-        Moments chunk{static_cast<double>(count), middle + distance, m2 - count * distance * distance};
+        Moments chunk{static_cast<double>(count), middle + distance,
+                      m2 - count * distance * distance};
         sum.merge(chunk);
     }
 }
@@ -313,10 +323,21 @@ void largest_at(const T* x, int64_t step, int32_t first, const int32_t* from, T*
 }
 
 template <typename T>
-constexpr Rows<T> TABLE = {bias_act<T>,      bias_act_grad<T>, moments<T>,       norm_act<T>,
-                           norm_act_sums<T>, norm_act_grad<T>, sum<T>,           add<T>,
-                           gather<T>,        scatter<T>,       multiply_gather<T>,
-                           multiply_scatter<T>, dot<T>,        largest<T>,       largest_at<T>};
+constexpr Rows<T> TABLE = {bias_act<T>,
+                           bias_act_grad<T>,
+                           moments<T>,
+                           norm_act<T>,
+                           norm_act_sums<T>,
+                           norm_act_grad<T>,
+                           sum<T>,
+                           add<T>,
+                           gather<T>,
+                           scatter<T>,
+                           multiply_gather<T>,
+                           multiply_scatter<T>,
+                           dot<T>,
+                           largest<T>,
+                           largest_at<T>};
 
 }  // namespace
 

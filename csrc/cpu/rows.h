@@ -56,12 +56,13 @@ struct Rows {
                           const MeanGradient<T>& mean, T* grad_x, int64_t n);
 
     double (*sum)(const T* x, int64_t n);
-    void (*add)(const T* x, T* y, int64_t n);                                   // y[i] += x[i]
-    void (*gather)(const T* x, int64_t step, T* y, int64_t n);                  // y[i] = x[i step]
-    void (*scatter)(const T* x, int64_t step, T* y, int64_t n);                 // y[i step] += x[i]
-    void (*multiply_gather)(const T* x, int64_t step, T a, T* y, int64_t n);    // y[i] += a x[i step]
-    void (*multiply_scatter)(const T* x, int64_t step, T a, T* y, int64_t n);   // y[i step] += a x[i]
-    double (*dot)(const T* x, int64_t step, const T* y, int64_t n);             // sum x[i step] y[i]
+    void (*add)(const T* x, T* y, int64_t n);                                 // y[i] += x[i]
+    void (*gather)(const T* x, int64_t step, T* y, int64_t n);                // y[i] = x[i step]
+    void (*scatter)(const T* x, int64_t step, T* y, int64_t n);               // y[i step] += x[i]
+    void (*multiply_gather)(const T* x, int64_t step, T a, T* y, int64_t n);  // y[i] += a x[i step]
+    void (*multiply_scatter)(const T* x, int64_t step, T a, T* y,
+                             int64_t n);                             // y[i step] += a x[i]
+    double (*dot)(const T* x, int64_t step, const T* y, int64_t n);  // sum x[i step] y[i]
 
     // Where x[i step] > best[i], or is NaN: best[i] = x[i step].
     void (*largest)(const T* x, int64_t step, T* best, int64_t n);

@@ -43,7 +43,7 @@ bool spin(Ready ready) {
 }
 
 class Pool {
-   public:
+ public:
     // False when another thread is using the pool.
     bool run(int threads, int64_t count, Task task, void* context) {
         std::unique_lock region(region_, std::try_to_lock);
@@ -57,7 +57,7 @@ class Pool {
 
     int size() const { return started_.load(); }
 
-   private:
+ private:
     void grow(int wanted) {
         for (int i = started_.load(); i < wanted; ++i) {
             std::thread(&Pool::live, this, i + 1, epoch_.load()).detach();
@@ -71,7 +71,9 @@ class Pool {
         gate_.store(0);
         epoch_.fetch_add(1);
         if (sleepers_.load() > 0) {
-            { std::lock_guard wait_until_asleep(sleep_); }
+            {
+                std::lock_guard wait_until_asleep(sleep_);
+            }
             wake_.notify_all();
         }
     }
@@ -152,6 +154,8 @@ void run_tasks(int threads, int64_t count, Task run, void* context) {
     if (!the_pool().run(threads, count, run, context)) run_alone(count, run, context);
 }
 
-int pool_size() { return the_pool().size(); }
+int pool_size() {
+    return the_pool().size();
+}
 
 }  // namespace yolo::cpu

@@ -1,4 +1,5 @@
-// The project's own thread pool.  PyTorch brings an OpenMP runtime; a second one would oversubscribe.
+// The project's own thread pool.  PyTorch brings an OpenMP runtime; a second one would
+// oversubscribe.
 #pragma once
 
 #include <cstdint>
