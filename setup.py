@@ -111,7 +111,7 @@ class Build(build_ext):
             build_cuda(nvcc, Path(self.build_temp) / "cuda", self.cuda_library(ext))
 
     def cuda_library(self, ext):
-        return Path(self.get_ext_fullpath(ext.name)).parent / "_cuda.so"
+        return Path(self.build_lib, *ext.name.split(".")[:-1]) / "_cuda.so"
 
     def copy_extensions_to_source(self):
         super().copy_extensions_to_source()
