@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 
 NMS_KINDS = ("default", "greedynms", "diounms")
+BAND = 1 << 20  # elements of a similarity matrix that are computed at a time
+WIDEST = 1 << 14  # boxes whose similarity matrix (booleans) is kept whole
+CALLS = 20_000  # elements that take as long as the calls for one matrix do
 
 
 def xywh_to_xyxy(boxes: Tensor) -> Tensor:
@@ -122,15 +125,17 @@ def nms(
     groups = list(_by_class(result, order))
     # One matrix for all classes costs N^2, one per class the sum of squares: take the cheaper way.
     whole = None
-    if sum(len(members) ** 2 for _, members in groups) > len(boxes) ** 2:
-        whole = (similar(boxes[:, None], boxes[None]) > thresh).numpy()
+    if sum(len(members) ** 2 + CALLS for _, members in groups) > len(boxes) ** 2 + CALLS:
+        whole = _closeness(boxes, similar, thresh)
     for label, members in groups:
         if whole is not None:
-            close = whole[members[:, None], members[None]]
+            standing = _standing(whole, members)
         else:
-            chosen = boxes[members]
-            close = (similar(chosen[:, None], chosen[None]) > thresh).numpy()
-        result[members[~_survivors(close)], label] = 0
+            near = _closeness(boxes[members], similar, thresh)
+            standing = members[_standing(near, np.arange(len(members)))]
+        kept = result[standing, label]
+        result[members, label] = 0
+        result[standing, label] = kept
     return torch.from_numpy(result).to(probs.device)
 
 
@@ -161,6 +166,29 @@ def _criterion(kind: str, beta: float):
     return lambda a, b: diou(a, b, exponent)
 
 
+def _closeness(boxes: Tensor, similar, thresh: float):
+    """near(i, others): whether box i is more similar to each of the others than `thresh`."""
+    if len(boxes) > WIDEST:  # no room for the matrix: row by row, when asked
+        return lambda i, others: (similar(boxes[i], boxes[others]) > thresh).numpy()
+    close = np.empty((len(boxes), len(boxes)), dtype=bool)
+    # In bands of rows, since the similarity needs a dozen times the memory of its result.
+    rows = max(1, BAND // max(1, len(boxes)))
+    for first in range(0, len(boxes), rows):
+        band = boxes[first : first + rows, None]
+        close[first : first + rows] = (similar(band, boxes[None]) > thresh).numpy()
+    return lambda i, others: close[i, others]
+
+
+def _standing(near, members: np.ndarray) -> list[int]:
+    """Of boxes by falling probability those left when each one standing fells its near ones."""
+    standing = []
+    while len(members):
+        first, members = members[0], members[1:]
+        standing.append(first)
+        members = members[~near(first, members)]
+    return standing
+
+
 def _partners(objectness: Tensor) -> np.ndarray:
     """Indices of the boxes with an objectness, in the order that Darknet's swapping leaves."""
     alive = objectness.detach().cpu().numpy() != 0
@@ -186,12 +214,3 @@ def _by_class(probs: np.ndarray, order: np.ndarray):
         count = np.count_nonzero(column)
         if count > 1:
             yield label, order[:count]
-
-
-def _survivors(close: np.ndarray) -> np.ndarray:
-    """Which boxes stand when each one standing fells the later ones that are close to it."""
-    alive = np.ones(len(close), dtype=bool)
-    for i in np.flatnonzero(np.triu(close, 1).any(axis=1)):
-        if alive[i]:
-            alive[i + 1 :] &= ~close[i, i + 1 :]
-    return alive
