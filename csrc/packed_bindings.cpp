@@ -100,7 +100,7 @@ void bind(py::module_& parent) {
         },
         py::arg("name") = "", "(name, lanes) in use: YOLO_ISA, else the best");
 
-    py::class_<Plan>(m, "Plan")
+    py::class_<Plan>(m, "Plan", py::module_local())
         .def(py::init([](const std::string& level, int threads, long arena_floats) {
                  return std::make_unique<Plan>(choose(level.c_str()), threads, arena_floats);
              }),
