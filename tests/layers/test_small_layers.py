@@ -68,6 +68,16 @@ def test_reorg_has_the_old_order(layer, image):
     torch.testing.assert_close(module(x), reorg_by_index(x, 2))
 
 
+def test_reorg3d_reverse_walks_the_same_map(layer, image):
+    module = layer("[reorg3d]\nstride=2\nreverse=1", (16, 2, 3))
+    x = image(1, 16, 2, 3)
+    y = torch.empty_like(x).flatten()
+    for p, value in enumerate(x.flatten()):  # sizes of the output: 4 channels, 4 rows, 6 columns
+        k, j, i = p // 24, p // 6 % 4, p % 6
+        y[i * 2 + k % 2 + 12 * (j * 2 + k // 2)] = value
+    torch.testing.assert_close(module(x), y.view(1, 4, 4, 6))
+
+
 def test_reorg_reverse(layer, image):
     module = layer("[reorg]\nstride=2\nreverse=1", (4, 4, 6))
     x = image(2, 4, 4, 6)
@@ -139,8 +149,9 @@ def test_sam(layer, image):
     [
         ("[upsample]\nstride=0", "stride must not be 0"),
         ("[upsample]\nstride=-3", "does not divide the input 8 x 8"),
-        ("[reorg3d]\nstride=3", "must divide the height and width 8 x 8"),
-        ("[reorg3d]\nstride=2\nreverse=1", "must divide the 3 channels"),
+        ("[reorg3d]\nstride=3", "does not divide the input's 8 x 8"),
+        ("[reorg3d]\nstride=2\nreverse=1", "needs a multiple of 16 channels, not 3"),
+        ("[reorg]\nstride=2", "needs a multiple of 4 channels, not 3"),
         ("[dropout]\nprobability=1", "would leave nothing"),
         ("[dropout]\nprobability=2", "must be at most 1"),
         ("[dropout]\ndropblock=1", "dropblock is not available"),

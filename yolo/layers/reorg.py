@@ -18,16 +18,21 @@ class Reorg3d(Layer):
     def shape(self, x):
         channels, height, width = x
         block = self.stride**2
+        needed = self.channel_multiple(block)
+        if channels % needed:
+            raise self._refusal(f"needs a multiple of {needed} channels, not {channels}")
         if self.reverse:
-            self._divides(channels % block == 0, f"the square of stride, {block},", x)
             return channels // block, height * self.stride, width * self.stride
-        self._divides(not (height % self.stride or width % self.stride), "stride", x)
+        if height % self.stride or width % self.stride:
+            raise self._refusal(f"does not divide the input's {height} x {width}")
         return channels * block, height // self.stride, width // self.stride
 
-    def _divides(self, fits, what, x):
-        if not fits:
-            axis = f"{x[0]} channels" if self.reverse else f"height and width {x[1]} x {x[2]}"
-            raise self.section.error(f"{what} must divide the {axis} of the input", "stride")
+    def channel_multiple(self, block):
+        """What must divide the channels: Darknet counts in blocks of the output's channels."""
+        return block * block if self.reverse else 1
+
+    def _refusal(self, why):
+        return self.section.error(f"stride={self.stride} {why}", "stride")
 
     def forward(self, x):
         return self.rearrange(x, self.stride, self.reverse)
@@ -43,3 +48,7 @@ class Reorg(Reorg3d):
     """YOLOv2's order: the input's buffer is read as if it had other sizes."""
 
     rearrange = staticmethod(reorg)
+
+    def channel_multiple(self, block):
+        """Darknet counts in blocks of the input's channels here."""
+        return block
