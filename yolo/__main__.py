@@ -8,14 +8,21 @@ import json
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
+
+# Threads of OpenMP (PyTorch's own operators) that wait by spinning take the cores from our kernels
+# and from the loader. It is read when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main(argv=None):
     """Runs one command; returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        return args.run(args) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            return args.run(args) or 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -27,12 +34,16 @@ def main(argv=None):
         return 1
 
 
+def show_warning(message, category, *_):
+    """What is said about a user's files, in one line; other packages' notes are not for users."""
+    if category.__module__.startswith("yolo."):
+        print(f"warning: {message}", file=sys.stderr)
+
+
 def expected_errors():
     """The typed errors that bad input raises; anything else is a fault of ours and shows itself."""
     from .cfg import CfgError
-    from .data.dataset import DataError
-    from .data.image import ImageError
-    from .data.labels import LabelError
+    from .data import DataError, ImageError, LabelError
     from .train import TrainError
     from .weights import WeightsError
 
@@ -120,6 +131,9 @@ def add_train(commands):
     command.add_argument("--height", type=positive, metavar="N")
     command.add_argument("--classes", type=positive, metavar="N", help="also sets head filters")
     command.add_argument("--learning-rate", type=float, metavar="X")
+    command.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="any key of [net]"
+    )
     command.add_argument("--seed", type=int, default=0, metavar="N")
     command.add_argument("--workers", type=int, metavar="N", help="loader processes; 0: none")
     command.add_argument("--map", action="store_true", help="measure mAP on the valid list")
@@ -180,8 +194,7 @@ def add_detect(commands):
 def run_detect(args):
     prepare(args)
     from . import load
-    from .data.dataset import read_names
-    from .data.image import ImageError, read
+    from .data import ImageError, read, read_names
     from .files import atomic
 
     net = load(args.cfg, args.weights, device=args.device, strict=args.strict)
@@ -238,12 +251,12 @@ def run_map(args):
     from . import load
     from .evaluate import evaluate
     from .files import atomic
-    from .job import validation
+    from .job import detector_classes, open_part
 
     net = load(args.cfg, args.weights, device=args.device, strict=args.strict)
-    valid, names = validation(net, args.data)
+    valid = open_part(args.data, "valid", detector_classes(net))
     result = evaluate(net, valid, iou=args.iou, points=args.points, thresh=args.thresh)
-    print(result.report(names))
+    print(result.report(valid.names))
     if args.json:
         atomic(args.json, json.dumps(result.to_dict(), indent=1) + "\n")
 

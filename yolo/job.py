@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 
 from . import cfg, evaluate, plot, weights
-from .data.dataset import DataError, Dataset, Loader, read_data
+from .data import Augment, DataError, DataFile, Dataset, Loader, ShapesDataset
 from .data.image import write
-from .data.shapes import ShapesDataset
 from .files import atomic
 from .network import Network
 from .train import Plan, Trainer, map_interval, weights_interval
@@ -64,6 +63,11 @@ def override(sections, args):
     for key, value in keys.items():
         if value is not None:
             sections[0].set(key, value)
+    for assignment in args.set:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise cfg.CfgError(f"--set {assignment}: expected KEY=VALUE")
+        sections[0].set(key.strip(), value.strip())
     if args.classes:
         set_classes(sections, args.classes)
 
@@ -95,18 +99,27 @@ def open_source(net, args, console):
     classes = detector_classes(net)
     if not args.data:
         return shapes_source(net, classes, args.seed, console)
-    data = read_data(args.data)
-    if data.names and len(data.names) != classes:
-        raise DataError(
-            f"{data.names_path}: {len(data.names)} names, but {args.cfg} has {classes} classes; "
-            f"train with --classes {len(data.names)}, or correct the names"
-        )
-    train_set = Dataset(data.train, classes=classes)
+    train_set = open_part(args.data, "train", classes)
     console.say(f"{args.data}: {len(train_set)} images to train on")
     train_set.check()
-    valid = Dataset(data.valid, classes=classes) if args.map else None
-    names = data.names or [str(i) for i in range(classes)]
-    return Source(train_set, valid, names, data.backup)
+    valid = open_part(args.data, "valid", classes) if args.map else None
+    if valid:
+        valid.check()
+    backup = DataFile.read(args.data).get("backup")
+    names = train_set.names or [str(i) for i in range(classes)]
+    return Source(train_set, valid, names, Path(backup) if backup else None)
+
+
+def open_part(path, part, classes):
+    """The train or valid list of a .data file, whose names must be as many as the classes."""
+    dataset = Dataset.from_data(path, part, classes)
+    named = len(dataset.names) if dataset.names else DataFile.read(path).classes
+    if named and named != classes:
+        raise DataError(
+            f"{path}: {named} classes, but the network has {classes}; train with "
+            f"--classes {named}, or correct the file"
+        )
+    return dataset
 
 
 def shapes_source(net, classes, seed, console):
@@ -136,8 +149,6 @@ def train(net, source, out, name, args, console):
         map_every=map_interval(len(source.train), options.batch) if args.map else None,
         save_every=weights_interval(options.max_batches),
     )
-    if args.map and not source.valid:
-        raise DataError(f"--map: {args.data} names no valid list")
     console.say(
         f"{name}: {options.max_batches} iterations of {options.batch} images "
         f"({options.subdivisions} mini-batches), {net.input_shape[2]}x{net.input_shape[1]}, "
@@ -146,8 +157,8 @@ def train(net, source, out, name, args, console):
     loader = Loader(
         source.train,
         options.batch // options.subdivisions,
-        size=net.input_shape[1:],
-        options=net.augmentation(),
+        *net.input_shape[1:],
+        augment=augmentation(net),
         workers=args.workers,
         seed=args.seed,
         start=net.seen,
@@ -179,7 +190,7 @@ def line(progress, plan):
         f"left {clock(p.seconds_left)}",
     ]
     if p.best_map is not None:
-        parts.append(f"mAP {100 * (p.map if p.map is not None else p.last_map):.2f}%")
+        parts.append(f"mAP {100 * p.last_map:.2f}%")
         parts.append(f"best {100 * p.best_map:.2f}%")
     if p.skipped:
         parts.append(f"{p.skipped} broken images skipped")
@@ -206,10 +217,18 @@ def finish(net, source, out, console):
     console.say(f"pictures: {out / 'detections.jpg'}; curves: {out / 'chart.png'}")
 
 
-def validation(net, path):
-    """The valid list of a .data file as a data set, and the class names."""
-    data = read_data(path)
-    classes = detector_classes(net)
-    if data.names and len(data.names) != classes:
-        raise DataError(f"{data.names_path}: {len(data.names)} names for {classes} classes")
-    return Dataset(data.valid, classes=classes), data.names
+def augmentation(net):
+    """How training images are varied: keys of [net] and of the last head, as in Darknet."""
+    options = net.options
+    head = [layer for layer in net.layers if hasattr(layer, "anchors")][-1]
+    return Augment(
+        jitter=head.jitter,
+        resize=head.resize,
+        max_boxes=head.max,
+        flip=bool(options.flip),
+        hue=options.hue,
+        saturation=options.saturation,
+        exposure=options.exposure,
+        letter_box=bool(options.letter_box),
+        mosaic=bool(options.mosaic),
+    )

@@ -56,7 +56,8 @@ class Progress:
     loss: float = math.nan
     avg_loss: float = math.nan
     rate: float = 0.0
-    map: float | None = None
+    map: float | None = None  # measured in this iteration
+    last_map: float | None = None
     best_map: float | None = None
     images: int = 0
     seconds: float = 0.0
@@ -201,11 +202,10 @@ class Trainer:
         """Mean average precision on the validation data; keeps the best weights."""
         progress = self.progress
         result = evaluate.evaluate(self.net, self.valid, thresh=self.plan.thresh)
-        progress.map = result.map
+        progress.map = progress.last_map = result.map
         if progress.best_map is None or result.map >= progress.best_map:
             progress.best_map = result.map
             self.save("best")
-        self.result = result
         self.next_map = self.net.iteration + self.plan.map_every
 
     def save(self, suffix):
@@ -249,11 +249,11 @@ class MetricsFile:
         if iteration == 0 or not self.path.is_file():
             return []
         with self.path.open(newline="") as file:
-            return [
-                {k: float(v) if v else None for k, v in row.items()}
-                for row in csv.DictReader(file)
-                if int(row["iteration"]) <= iteration
+            rows = [
+                {k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)
             ]
+        kept = [row for row in rows if row["iteration"] <= iteration]
+        return [row | {"iteration": int(row["iteration"])} for row in kept]
 
     def __enter__(self):
         self.file = self.path.open("w", newline="")

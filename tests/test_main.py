@@ -1,0 +1,175 @@
+"""The command line as a user meets it: exit codes, one-line errors, files."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from yolo.__main__ import main
+
+MICRO = """
+[net]
+batch=4
+subdivisions=2
+width=64
+height=64
+channels=3
+learning_rate=0.001
+max_batches=3
+
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=4
+pad=1
+activation=leaky
+
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=2
+pad=1
+activation=mish
+
+[convolutional]
+filters=16
+size=1
+activation=linear
+
+[yolo]
+mask=0,1
+anchors=16,16, 32,32
+num=2
+classes=3
+"""
+
+
+@pytest.fixture
+def micro(tmp_path):
+    path = tmp_path / "micro.cfg"
+    path.write_text(MICRO)
+    return path
+
+
+@pytest.fixture
+def trained(micro, tmp_path):
+    """Folder with the results of three iterations on drawn shapes."""
+    out = tmp_path / "out"
+    assert main(["train", str(micro), "--out", str(out), "--workers", "0"]) == 0
+    return out
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Two pictures of noise and a file that is none."""
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.jpg"):
+        cv2.imwrite(str(tmp_path / name), rng.integers(0, 255, (50, 70, 3), np.uint8))
+    (tmp_path / "broken.jpg").write_bytes(b"not an image")
+    return tmp_path
+
+
+def error_line(capsys):
+    """The one line on stderr."""
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_train_leaves_cfg_names_weights_metrics_and_chart(trained):
+    names = {p.name for p in trained.iterdir()}
+    assert {
+        "micro.cfg",
+        "micro.names",
+        "micro_final.weights",
+        "metrics.csv",
+        "chart.png",
+        "detections.jpg",
+    } <= names
+    rows = list(csv.DictReader((trained / "metrics.csv").open()))
+    assert [int(row["iteration"]) for row in rows] == [1, 2, 3]
+    assert all(np.isfinite(float(row["loss"])) for row in rows)
+
+
+def test_train_continues_from_weights(micro, trained, tmp_path):
+    weights = str(trained / "micro_final.weights")
+    flags = ["--weights", weights, "--iterations", "5", "--workers", "0"]
+    assert main(["train", str(micro), "--out", str(trained), *flags]) == 0
+    rows = list(csv.DictReader((trained / "metrics.csv").open()))
+    assert [int(row["iteration"]) for row in rows] == [1, 2, 3, 4, 5]
+
+
+def test_train_with_classes_writes_the_cfg_it_trained(micro, tmp_path):
+    out = tmp_path / "seven"
+    flags = ["--classes", "7", "--width", "96", "--iterations", "1", "--workers", "0"]
+    assert main(["train", str(micro), "--out", str(out), *flags]) == 0
+    text = (out / "micro.cfg").read_text()
+    assert "classes=7" in text and "filters=24" in text and "width=96" in text
+    assert len((out / "micro.names").read_text().splitlines()) == 7
+    assert main(["summary", str(out / "micro.cfg")]) == 0
+
+
+def test_training_is_reproducible(micro, tmp_path):
+    for name, workers in (("one", "0"), ("two", "2")):
+        out = str(tmp_path / name)
+        assert main(["train", str(micro), "--out", out, "--workers", workers]) == 0
+    one, two = ((tmp_path / n / "micro_final.weights").read_bytes() for n in ("one", "two"))
+    assert one == two
+
+
+def test_detect_draws_writes_json_and_goes_on_after_a_broken_image(micro, trained, images, capsys):
+    sources = [str(images / n) for n in ("a.png", "broken.jpg", "b.jpg")]
+    out, json_path = images / "found", images / "found.json"
+    flags = ["--out", str(out), "--json", str(json_path), "--thresh", "0.01"]
+    capsys.readouterr()
+    code = main(["detect", str(micro), str(trained / "micro_final.weights"), *sources, *flags])
+    assert code == 1
+    assert "broken.jpg" in error_line(capsys)
+    assert {p.name for p in out.iterdir()} == {"a.jpg", "b.jpg"}
+    content = json.loads(json_path.read_text())
+    assert [image["filename"] for image in content] == [sources[0], sources[2]]
+
+
+def test_map_on_a_list(micro, trained, images, capsys):
+    (images / "a.txt").write_text("1 0.5 0.5 0.4 0.4\n")
+    (images / "list.txt").write_text("a.png\r\nb.jpg\r\n")
+    (images / "set.names").write_text("x\ny\nz\n")
+    (images / "set.data").write_text("classes=3\nvalid=list.txt\nnames=set.names\n")
+    flags = ["--data", str(images / "set.data"), "--json", str(images / "map.json")]
+    assert main(["map", str(micro), str(trained / "micro_final.weights"), *flags]) == 0
+    result = json.loads((images / "map.json").read_text())
+    assert 0 <= result["map"] <= 1 and len(result["ap"]) == 3
+    assert "mean average precision" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["train"], ["detect", "a", "b", "c", "--thresh", "2"]]
+)
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+
+
+def test_bad_input_is_one_line_and_exit_1(micro, tmp_path, capsys):
+    (tmp_path / "bad.cfg").write_text("[net]\nwidth=64\nheight=64\nchannels=3\n[convolutionel]\n")
+    (tmp_path / "short.weights").write_bytes(b"\0" * 30)
+    cases = [
+        (["summary", str(tmp_path / "none.cfg")], "none.cfg"),
+        (["summary", str(tmp_path / "bad.cfg")], "bad.cfg:5"),
+        (["detect", str(micro), str(tmp_path / "short.weights"), "a.jpg"], "short.weights"),
+        (["train", str(micro), "--data", str(tmp_path / "none.data")], "none.data"),
+    ]
+    for arguments, expected in cases:
+        assert main(arguments) == 1
+        assert expected in error_line(capsys)
+
+
+def test_summary_as_json(micro, capsys):
+    assert main(["summary", str(micro), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["parameters"] > 0 and len(content["layers"]) == 4
