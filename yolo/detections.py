@@ -85,16 +85,16 @@ class Detections:
         return Detections(*arrays, self.names, self.image_size, self.path)
 
     def _checked_index(self, index):
-        index = np.asarray(index)
+        index = np.asarray(_on_cpu(index))
         if index.size == 0 and index.dtype != bool:
             index = index.astype(np.int64)  # [] arrives as float
-        if index.dtype == bool and index.shape != (len(self),):
-            raise IndexError(f"Detections: mask of shape {index.shape}, expected ({len(self)},)")
         if index.ndim != 1 or index.dtype.kind not in "biu":
             raise IndexError(
                 f"Detections: index of shape {index.shape} and type {index.dtype}; expected an "
                 "integer, a slice, or one dimension of booleans or integers"
             )
+        if index.dtype == bool and index.shape != (len(self),):
+            raise IndexError(f"Detections: mask of shape {index.shape}, expected ({len(self)},)")
         return index
 
     def _entry(self, index: int) -> Detection:
@@ -216,7 +216,7 @@ class Detections:
         for entry in reversed(entries):  # the surest is drawn last, on top
             corners = _corners(entry, size, 2 * thickness)
             colour = class_colour(entry.class_id)
-            cv2.rectangle(canvas, corners[:2], corners[2:], colour, thickness, cv2.LINE_AA)
+            cv2.rectangle(canvas, corners[:2], corners[2:], colour, thickness)
         if labels:
             _draw_labels(canvas, entries, thickness)
         return canvas
@@ -229,8 +229,13 @@ def class_colour(class_id: int) -> tuple[int, int, int]:
     return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, saturation, value))
 
 
+def _on_cpu(values):
+    """A tensor as an array; anything else as it is."""
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else values
+
+
 def _boxes(values) -> np.ndarray:
-    boxes = np.array(values, dtype=np.float32)
+    boxes = np.array(_on_cpu(values), dtype=np.float32)
     if boxes.size == 0 and boxes.ndim < 2:
         boxes = boxes.reshape(0, 4)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -239,7 +244,7 @@ def _boxes(values) -> np.ndarray:
 
 
 def _column(what: str, values, dtype, count: int) -> np.ndarray:
-    given = np.asarray(values)
+    given = np.asarray(_on_cpu(values))
     if given.shape != (count,):
         raise ValueError(
             f"Detections: {what} has shape {given.shape}, expected ({count},) to go with "
