@@ -130,6 +130,7 @@ def add_train(commands):
     command.add_argument("--width", type=positive, metavar="N")
     command.add_argument("--height", type=positive, metavar="N")
     command.add_argument("--classes", type=positive, metavar="N", help="also sets head filters")
+    command.add_argument("--anchors", action="store_true", help="fit the anchors to the data")
     command.add_argument("--learning-rate", type=float, metavar="X")
     command.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="any key of [net]"

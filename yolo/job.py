@@ -6,10 +6,12 @@ Without a .data file the network trains on drawn shapes, with as many classes as
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from . import cfg, evaluate, plot, weights
 from .data import Augment, DataError, DataFile, Dataset, Loader, ShapesDataset
+from .data.anchors import average_iou, box_sizes, fit_anchors
 from .data.image import write
 from .files import atomic
 from .network import Network
@@ -34,12 +36,15 @@ def run(args, console):
     sections = cfg.read(args.cfg, strict=args.strict)
     override(sections, args)
     net = Network(sections, seed=args.seed)
+    source = open_source(net, args, console)
+    if args.anchors:
+        set_anchors(net, source.train, console)
+        net = Network(sections, seed=args.seed)
     if args.weights:
         weights.load(net, args.weights)
     if args.clear:
         net.seen = net.iteration = 0
     net.to(args.device)
-    source = open_source(net, args, console)
     name = Path(args.cfg).stem
     out = Path(args.out) if args.out else source.backup or Path("runs") / name
     out.mkdir(parents=True, exist_ok=True)
@@ -86,12 +91,38 @@ def set_classes(sections, classes):
         before.set("filters", anchors * (classes + 5))
 
 
+def set_anchors(net, dataset, console):
+    """Writes anchors that fit the data into the sections of the heads: as many as their masks
+    name in all, the largest to the coarsest grid."""
+    height, width = net.input_shape[1:]
+    heads = sorted(detection_heads(net), key=lambda head: -head.out_shape[1] * head.out_shape[2])
+    sizes = box_sizes(dataset, height, width)
+    total = sum(len(head.mask) for head in heads)
+    anchors = fit_anchors(sizes, total)
+    before = average_iou(sizes, np.array(heads[0].anchors, np.float64))
+    after = average_iou(sizes, anchors)
+    text = ", ".join(f"{w:.0f},{h:.0f}" for w, h in anchors)
+    console.say(f"anchors {text}: average IoU {100 * after:.1f} %, before {100 * before:.1f} %")
+    first = 0
+    for head in heads:
+        mask = range(first, first + len(head.mask))
+        first += len(head.mask)
+        head.section.set("mask", ",".join(map(str, mask)))
+        head.section.set("anchors", text)
+        head.section.set("num", total)
+
+
 def detector_classes(net):
     """Number of classes of the network's heads; all must agree."""
+    return detection_heads(net)[-1].classes
+
+
+def detection_heads(net):
+    """The heads that find boxes; a network without one is refused."""
     heads = [layer for layer in net.layers if hasattr(layer, "anchors")]
     if not heads:
         raise net.sections[0].error("the network has no [yolo] head, so it cannot train on boxes")
-    return heads[-1].classes
+    return heads
 
 
 def open_source(net, args, console):
@@ -220,7 +251,7 @@ def finish(net, source, out, console):
 def augmentation(net):
     """How training images are varied: keys of [net] and of the last head, as in Darknet."""
     options = net.options
-    head = [layer for layer in net.layers if hasattr(layer, "anchors")][-1]
+    head = detection_heads(net)[-1]
     return Augment(
         jitter=head.jitter,
         resize=head.resize,
