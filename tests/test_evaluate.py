@@ -42,6 +42,15 @@ classes=3
 """
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks this small only wait for a second thread, long so where the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def micro():
     """A network of arbitrary opinions, half of them above 0.25."""
     net = Network(parse(MICRO), seed=3)

@@ -74,6 +74,15 @@ nms_kind={nms}
 """
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks this small only wait for a second thread, long so where the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def micro(seed=0, scale=1.0, new_coords=0, letter_box=0, nms="default", classes=2):
     text = MICRO.format(
         activation="logistic" if new_coords else "linear",
