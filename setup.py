@@ -31,6 +31,7 @@ SOURCES = [
     "cpu/packed/level_portable.cpp",
     "cpu/packed/levels.cpp",
     "cpu/packed/plan.cpp",
+    "cpu/packed/planar.cpp",
     "cpu/pool.cpp",
     "cpu/reorg.cpp",
     "cpu/threads.cpp",

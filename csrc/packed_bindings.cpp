@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "cpu/packed/plan.h"
+#include "cpu/packed/planar.h"
 
 namespace py = pybind11;
 
@@ -72,6 +73,24 @@ void add_stem(Plan& plan, int channels, int height, int width, const SliceTuple&
               activation(act));
 }
 
+using Address = uintptr_t;
+
+float* at(Address address) {
+    return reinterpret_cast<float*>(address);
+}
+
+// Addresses of dense float32 tensors; bias may be 0, workspace holds winograd_workspace() floats.
+void forward(const ConvShape& shape, Address x, Address weight, Address bias,
+             const std::string& act, Address y, Address workspace, int threads) {
+    winograd_forward(choose(), shape, at(x), at(weight), at(bias), activation(act), at(y),
+                     at(workspace), threads);
+}
+
+void grad_x(const ConvShape& shape, Address grad_y, Address weight, Address grad_x,
+            Address workspace, int threads) {
+    winograd_grad_x(choose(), shape, at(grad_y), at(weight), at(grad_x), at(workspace), threads);
+}
+
 void run(Plan& plan, uintptr_t input, const std::vector<uintptr_t>& outputs) {
     std::vector<float*> pointers;
     for (uintptr_t p : outputs) pointers.push_back(reinterpret_cast<float*>(p));
@@ -99,6 +118,14 @@ void bind(py::module_& parent) {
             return std::pair<std::string, int>(k.name, k.lanes);
         },
         py::arg("name") = "", "(name, lanes) in use: YOLO_ISA, else the best");
+
+    using unlocked = py::call_guard<py::gil_scoped_release>;
+    m.def("winograd_fits", &winograd_fits);
+    m.def("winograd_workspace", [](const ConvShape& shape, int threads) {
+        return winograd_workspace(choose(), shape, threads);
+    });
+    m.def("winograd_forward", &forward, unlocked());
+    m.def("winograd_grad_x", &grad_x, unlocked());
 
     py::class_<Plan>(m, "Plan", py::module_local())
         .def(py::init([](const std::string& level, int threads, long arena_floats) {

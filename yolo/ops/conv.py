@@ -13,6 +13,7 @@ Twin: torch.nn.functional.conv2d.
 import torch
 import torch.nn.functional as F
 
+from . import winograd
 from .activation import activate, channel_sums, check_activation
 from .backend import uses_torch
 from .formulas import NATIVE_ACTIVATIONS
@@ -55,6 +56,7 @@ class _Conv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, geometry):
         ctx.geometry = geometry
+        ctx.precision = winograd.current_precision()
         ctx.save_for_backward(x, weight)
         return _forward(x, weight, bias, *geometry, "linear")
 
@@ -65,7 +67,8 @@ class _Conv2d(torch.autograd.Function):
         grad_y = grad_y if grad_y.is_cuda else grad_y.contiguous()  # CUDA: as it lies, or NHWC
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_x = _grad_x(grad_y, weight, x.shape[2:], *ctx.geometry)
+            with winograd.precision(ctx.precision):
+                grad_x = _grad_x(grad_y, weight, x.shape[2:], *ctx.geometry)
         if ctx.needs_input_grad[1]:
             grad_weight = _grad_weight(grad_y, x, weight.shape[2:], *ctx.geometry)
         if ctx.needs_input_grad[2]:
@@ -88,6 +91,8 @@ def _forward(x, weight, bias, stride, padding, dilation, groups, activation):
     if y.numel() == 0:
         return y
     x, weight, bias = x.contiguous(), weight.contiguous(), _contiguous(bias)
+    if winograd.takes(shape, x):
+        return winograd.forward(shape, x, weight, bias, activation, y)
     plan, threads, workspace = _prepare(shape, "forward", x)
     library().conv2d_forward(
         native_conv_shape(shape),
@@ -118,6 +123,8 @@ def _grad_x(grad_y, weight, size, stride, padding, dilation, groups):
     shape = conv_shape(grad_x, weight, None, stride, padding, dilation, groups, "conv2d_grad_x")
     if grad_x.numel() == 0:
         return grad_x
+    if winograd.takes(shape, grad_y):
+        return winograd.grad_x(shape, grad_y, weight, grad_x)
     plan, threads, workspace = _prepare(shape, "grad_x", grad_y)
     library().conv2d_grad_x(
         native_conv_shape(shape),

@@ -82,16 +82,19 @@ static void logistic_row(float* y, int n, float scale, float shift) {
 static void unpack(const Convert& a, const Share& share) {
     const View& x = a.packed;
     const Planar& y = a.planar;
-    const Range planes = part(y.images * y.channels, share.index, share.count);
-    for (int i = planes.begin; i < planes.end; ++i) {
-        const int c = i % y.channels, from = a.channel ? a.channel[c] : c;
-        float* out = y.data + long(i) * y.height * y.width;
-        for (int h = 0; h < y.height; ++h) {
-            const float* in = pixel(x, i / y.channels, from / V, h, 0) + from % V;
-            for (int w = 0; w < y.width; ++w) out[long(h) * y.width + w] = in[w * V];
+    // V planes at a time, row by row: the channels of one block are read while they are near
+    const int groups = ceil_div(y.channels, V);
+    const Range rows = part(y.images * groups * y.height, share.index, share.count);
+    for (int i = rows.begin; i < rows.end; ++i) {
+        const int h = i % y.height, group = i / y.height % groups, image = i / y.height / groups;
+        for (int c = group * V; c < least((group + 1) * V, y.channels); ++c) {
+            const int from = a.channel ? a.channel[c] : c;
+            const float* in = pixel(x, image, from / V, h, 0) + from % V;
+            float* out = y.data + ((1L * image * y.channels + c) * y.height + h) * y.width;
+            for (int w = 0; w < y.width; ++w) out[w] = in[w * V];
+            const float* logistic = a.logistic ? a.logistic + 3 * c : nullptr;
+            if (logistic && logistic[0] != 0.f)
+                logistic_row(out, y.width, logistic[1], logistic[2]);
         }
-        const float* logistic = a.logistic ? a.logistic + 3 * c : nullptr;
-        if (logistic && logistic[0] != 0.f)
-            logistic_row(out, y.height * y.width, logistic[1], logistic[2]);
     }
 }

@@ -245,31 +245,39 @@ static long winograd_shared(const Conv& a) {
     return (a.m + 2) * (a.m + 2) * plane_v(a.x.blocks, tile_grid(a).total);
 }
 
-// Dense (K, C, 3, 3) -> [K/2V][E^2][C][2V], transformed in double and rounded once. `lanes` output
-// channels at a time, in vectors the compiler can keep in registers.
+// Dense (K, C, 3, 3) -> [K/2V][E^2][C][2V], transformed in double and rounded once. The E^2 results
+// of a channel go far apart (often into one cache set), so they are collected first.
 template <int M>
 static void pack_winograd_panel(const float* w, int k0, int width, int c, float* out) {
-    constexpr int E = Transform<M>::E, L = 4;
+    constexpr int E = Transform<M>::E, L = V / 2;
     typedef double dvec __attribute__((vector_size(8 * L)));
-    for (int i = 0; i < c; ++i)
+    typedef float hvec __attribute__((vector_size(4 * L), may_alias, aligned(4)));
+    float collected[E * E][2 * V];
+    for (int i = 0; i < c; ++i) {
         for (int j = 0; j < width; j += L) {
             dvec g[3][3], half[E][3];
-            for (int t = 0; t < 9; ++t)
-                for (int l = 0; l < L; ++l)
-                    g[t % 3][t / 3][l] = w[((k0 + j + l) * long(c) + i) * 9 + t];
-            for (int s = 0; s < 3; ++s) {
+            for (int l = 0; l < L; ++l) {
+                const float* cell = w + ((k0 + j + l) * long(c) + i) * 9;
+                UNROLL for (int t = 0; t < 9; ++t) g[t % 3][t / 3][l] = cell[t];
+            }
+            UNROLL for (int s = 0; s < 3; ++s) {
                 dvec o[E];
                 Transform<M>::weight(g[s], o);
-                for (int e = 0; e < E; ++e) half[e][s] = o[e];
+                UNROLL for (int e = 0; e < E; ++e) half[e][s] = o[e];
             }
-            for (int e = 0; e < E; ++e) {
+            UNROLL for (int e = 0; e < E; ++e) {
                 dvec o[E];
                 Transform<M>::weight(half[e], o);
-                for (int f = 0; f < E; ++f)
-                    for (int l = 0; l < L; ++l)
-                        out[((e * E + f) * long(c) + i) * width + j + l] = float(o[f][l]);
+                UNROLL for (int f = 0; f < E; ++f) {
+                    hvec* to = reinterpret_cast<hvec*>(collected[e * E + f] + j);
+                    *to = __builtin_convertvector(o[f], hvec);
+                }
             }
         }
+        for (int e = 0; e < E * E; ++e)
+            for (int j = 0; j < width; j += V)
+                store(out + (long(e) * c + i) * width + j, load(collected[e] + j));
+    }
 }
 static void pack_winograd(const float* w, int k, int c, int m, float* packed, const Share& share) {
     const Range panels = part(ceil_div(k, 2 * V), share.index, share.count);
