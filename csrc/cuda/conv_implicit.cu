@@ -13,6 +13,7 @@
 //     pipeline                4 stages of cp.async, one barrier a step
 //     result                  through shared memory as float, then written 16 bytes a thread
 #include "activation.cuh"
+#include "arrange.cuh"
 #include "cuda_api.h"
 #include "gather.cuh"
 #include "implicit.h"
@@ -41,6 +42,12 @@ __device__ __forceinline__ void multiply_step(Accumulators& sum, const uint4* le
     }
 }
 
+__device__ __forceinline__ float finish(const Gather& g, int filter, float sum) {
+    if (g.scale != nullptr) sum *= load(g.scale + filter);
+    if (g.bias != nullptr) sum += load(g.bias + filter);
+    return activate(g.activation, sum);
+}
+
 // target = activation(scale * sum + bias) + residual, one chunk of channels a thread.
 template <class Format, int COLUMNS>
 __device__ void write_tile(const Gather& g, const float* tile, int64_t row0, int column0) {
@@ -61,14 +68,18 @@ __device__ void write_tile(const Gather& g, const float* tile, int64_t row0, int
         if (residual != nullptr) residual += pixel * g.residual_pitch + filter;
         const float* from = tile + i / PER_ROW * PITCH + i % PER_ROW * Format::CHUNK;
         Chunk<Format> chunk;
-        UNROLL for (int e = 0; e < Format::CHUNK; ++e) {
-            if (column + e >= g.columns) break;
-            float value = load_shared(from + e);
-            if (g.scale != nullptr) value *= load(g.scale + filter + e);
-            if (g.bias != nullptr) value += load(g.bias + filter + e);
-            value = activate(g.activation, value);
-            if (residual != nullptr) value += widen(load(residual + e));
-            chunk.element[e] = rounded<Storage>(value);
+        UNROLL for (int e = 0; e < Format::CHUNK; e += 4) {
+            union {
+                float4 all;
+                float one[4];
+            } sum;
+            sum.all = load_shared(reinterpret_cast<const float4*>(from + e));
+            UNROLL for (int i = 0; i < 4; ++i) {
+                if (column + e + i >= g.columns) continue;
+                float value = finish(g, filter + e + i, sum.one[i]);
+                if (residual != nullptr) value += widen(load(residual + e + i));
+                chunk.element[e + i] = rounded<Storage>(value);
+            }
         }
         if (g.target_aligned && column + Format::CHUNK <= g.columns) {
             store(reinterpret_cast<uint4*>(target), chunk.all);
@@ -110,8 +121,9 @@ __global__ void __launch_bounds__(THREADS<COLUMNS>, 2) gather_kernel(const Gathe
     copy_wait<0>();
     __syncthreads();
     float* result = reinterpret_cast<float*>(tiles);
-    each_accumulator(sum, warp_row, warp_column, [&](int row, int column, float value) {
-        store_shared(result + row * (COLUMNS + 8) + column, value);
+    each_pair(sum, warp_row, warp_column, [&](int row, int column, float value, float next) {
+        float* to = result + row * (COLUMNS + 8) + column;
+        store_shared(reinterpret_cast<float2*>(to), float2{value, next});
     });
     __syncthreads();
     write_tile<Format, COLUMNS>(g, result, row0, column0);
@@ -139,40 +151,6 @@ int launch_gather(const Gather& g, int groups, Stream stream) {
                            : launch_gather<Format, 128>(g, groups, stream);
 }
 
-// weight (k, r, s, c of a group) -> [row][r][s][pitch], zeros up to the pitch; rows are filters,
-// or channels of x where TURNED (channels k then).
-template <class Storage, bool TURNED>
-__global__ void arrange_kernel(const Storage* weight, Storage* out, int groups, int filters,
-                               int taps, int channels, int pitch) {
-    int64_t rows = int64_t(groups) * (TURNED ? channels : filters);
-    int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i >= rows * taps * pitch) return;
-    int depth = int(i % pitch), tap = int(i / pitch % taps);
-    int64_t row = i / pitch / taps;
-    int64_t group = row / (TURNED ? channels : filters);
-    int in_group = int(row % (TURNED ? channels : filters));
-    int k = TURNED ? depth : in_group, c = TURNED ? in_group : depth;
-    Storage value = {};
-    if (k < filters && c < channels)
-        value = load(weight + ((group * filters + k) * taps + tap) * channels + c);
-    store(out + i, value);
-}
-
-template <class Format, bool TURNED>
-const void* arrange(const YoloConv& call, Gather& g, Stream stream) {
-    using Storage = typename Format::Storage;
-    const ConvShape& a = call.shape;
-    int taps = a.r * a.s, filters = a.k / a.groups, channels = a.c / a.groups;
-    g.weight_pitch = round_up(TURNED ? filters : channels, Format::CHUNK);
-    if (!TURNED && g.weight_pitch == channels) return call.weight;
-    int64_t count = int64_t(TURNED ? a.c : a.k) * taps * g.weight_pitch;
-    auto kernel = arrange_kernel<Storage, TURNED>;
-    LAUNCH(kernel, dim3(blocks_for(count, 256)), dim3(256), 0, stream,
-           static_cast<const Storage*>(call.weight), static_cast<Storage*>(call.workspace),
-           a.groups, filters, taps, channels, g.weight_pitch);
-    return call.workspace;
-}
-
 template <class Format>
 int forward(const YoloConv& call, Stream stream) {
     const ConvShape& a = call.shape;
@@ -182,7 +160,8 @@ int forward(const YoloConv& call, Stream stream) {
     g.images = a.n, g.channels = a.c / a.groups, g.columns = a.k / a.groups;
     g.source = call.x, g.source_pitch = call.x_strides.w;
     g.source_aligned = chunks_aligned<Format>(call.x, call.x_strides.w, g.channels, a.groups);
-    g.weight = arrange<Format, false>(call, g, stream), g.r = a.r, g.s = a.s;
+    g.weight_pitch = round_up(g.channels, Format::CHUNK), g.r = a.r, g.s = a.s;
+    g.weight = arrange::padded<typename Format::Storage>(call, g.weight_pitch, stream);
     g.target = call.y, g.target_pitch = call.y_strides.w;
     g.target_aligned = chunks_aligned<Format>(call.y, call.y_strides.w, g.columns, a.groups);
     g.scale = call.scale, g.bias = static_cast<const float*>(call.bias);
@@ -210,7 +189,8 @@ int grad_x(const YoloConv& call, Stream stream) {
     g.images = a.n, g.channels = a.k / a.groups, g.columns = a.c / a.groups;
     g.source = call.y, g.source_pitch = call.y_strides.w;
     g.source_aligned = chunks_aligned<Format>(call.y, call.y_strides.w, g.channels, a.groups);
-    g.weight = arrange<Format, true>(call, g, stream), g.r = a.r, g.s = a.s;
+    g.weight_pitch = round_up(g.channels, Format::CHUNK), g.r = a.r, g.s = a.s;
+    g.weight = arrange::turned<typename Format::Storage>(call, g.weight_pitch, stream);
     g.target = call.x, g.target_pitch = call.x_strides.w;
     g.target_aligned = chunks_aligned<Format>(call.x, call.x_strides.w, g.columns, a.groups);
     g.activation = LINEAR;
@@ -245,8 +225,8 @@ int64_t yolo_cuda_conv_implicit_workspace(const YoloConv* call, YoloPass pass) {
 
 int yolo_cuda_conv_implicit(const YoloConv* call, YoloPass pass, void* stream) {
     const ConvShape& a = call->shape;
-    if (!consistent(a) || !pixels_flat(call->x_strides, a.h, a.w) ||
-        !pixels_flat(call->y_strides, a.p, a.q))
+    if (!consistent(a) || int64_t(a.groups) * a.r * a.s > 65535 ||
+        !pixels_flat(call->x_strides, a.h, a.w) || !pixels_flat(call->y_strides, a.p, a.q))
         return YOLO_BAD_SHAPE;
     if (yolo_cuda_conv_implicit_workspace(call, pass) > call->workspace_bytes)
         return YOLO_WORKSPACE_TOO_SMALL;

@@ -180,11 +180,12 @@ __global__ void __launch_bounds__(THREADS<COLUMNS>, Format::CHUNK == 8 ? 2 : 1)
     copy_wait<0>();
     int filters = t.a.k / t.a.groups, channels = t.a.c / t.a.groups;
     int64_t first = int64_t(part.split) * t.a.k + part.group * filters;
-    each_accumulator(sum, warp_row, warp_column, [&](int row, int column, float value) {
+    each_pair(sum, warp_row, warp_column, [&](int row, int column, float value, float next) {
         int k = part.k0 + row, c = part.c0 + column;
         if (k >= filters || c >= channels) return;
         int64_t tap = ((first + k) * t.a.r + part.r) * t.a.s + part.s;
         store(t.out + tap * channels + c, value);
+        if (c + 1 < channels) store(t.out + tap * channels + c + 1, next);
     });
 }
 

@@ -151,7 +151,7 @@ struct RowOfMatrix {
     uint32_t* result;
 };
 template <bool TRANS>
-void ldmatrix_warp(void* const lanes[32]) {
+UNSEEN void ldmatrix_warp(void* const lanes[32]) {
     const void* rows[32];
     for (int i = 0; i < 32; ++i) rows[i] = static_cast<RowOfMatrix*>(lanes[i])->row;
     if (counting) count_shared_matrix(rows);
@@ -185,7 +185,7 @@ struct Tf32Element {  // the hardware ignores the low 13 bits
 
 // One product for the whole warp, sums in double: unlike the hardware, which truncates.
 template <class Element>
-void mma_warp(void* const lanes[32]) {
+UNSEEN void mma_warp(void* const lanes[32]) {
     constexpr int DEPTH = Element::DEPTH, PER_WORD = DEPTH / 8;
     float a[16][DEPTH], b[DEPTH][8];
     for (int i = 0; i < 32; ++i) {

@@ -98,16 +98,17 @@ __device__ __forceinline__ void two_fragments(const uint32_t (&from)[4], uint32_
     second[1] = from[3];
 }
 
-// Calls f(row, column, value) for each accumulator of this thread, within the block tile.
+// Calls f(row, column, value, next) for each pair of neighbours in a row that this thread holds.
 template <class F>
-__device__ __forceinline__ void each_accumulator(const Accumulators& sum, int warp_row,
-                                                 int warp_column, F f) {
+__device__ __forceinline__ void each_pair(const Accumulators& sum, int warp_row, int warp_column,
+                                          F f) {
     int lane = int(threadIdx.x) % 32;
     UNROLL for (int i = 0; i < ROW_FRAGMENTS; ++i) {
         UNROLL for (int j = 0; j < COLUMN_FRAGMENTS; ++j) {
-            UNROLL for (int e = 0; e < 4; ++e) {
-                f(warp_row + i * 16 + lane / 4 + e / 2 * 8,
-                  warp_column + j * 8 + lane % 4 * 2 + e % 2, sum.value[i][j][e]);
+            UNROLL for (int half = 0; half < 2; ++half) {
+                const float (&value)[4] = sum.value[i][j];
+                f(warp_row + i * 16 + half * 8 + lane / 4, warp_column + j * 8 + lane % 4 * 2,
+                  value[half * 2], value[half * 2 + 1]);
             }
         }
     }

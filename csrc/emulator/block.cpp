@@ -126,6 +126,8 @@ void free_arrays() {
 void prepare_block() {
     machine.threads = block_size.x * block_size.y * block_size.z;
     machine.at_barrier = machine.done = 0;
+    free_arrays();
+    poison(machine.dynamic, machine.dynamic.bytes);  // before any thread may begin
     while (machine.runners.size() < machine.threads)
         machine.runners.push_back(std::make_unique<Runner>());
     machine.warps.assign((machine.threads + 31) / 32, Warp{0, 0, {}});
@@ -142,8 +144,6 @@ void prepare_block() {
         runner.fiber.start(enter);
         ++machine.warps[i / 32].living;
     }
-    free_arrays();
-    poison(machine.dynamic, machine.dynamic.bytes);
 }
 
 // "threads 0-31 wait in __syncthreads at file:line", one line for each run of equal threads

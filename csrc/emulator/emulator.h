@@ -58,6 +58,9 @@ struct Counters {
     uint64_t mma, block_barriers, warp_barriers;
 };
 
+// What one lane does for the whole warp touches the other lanes' stacks: no race of the kernel.
+#define UNSEEN __attribute__((no_sanitize("thread")))
+
 struct Thread {
     Index3 index;
     unsigned linear;  // within the block
@@ -120,7 +123,7 @@ struct Exchange {
 template <class T>
 T shuffle(const char* what, T value, unsigned source, Site site) {
     Exchange<T> mine = {value, source % 32, value};
-    meet(what, site, false, &mine, [](void* const lanes[32]) {
+    meet(what, site, false, &mine, [](void* const lanes[32]) UNSEEN {
         for (int i = 0; i < 32; ++i) {
             auto* lane = static_cast<Exchange<T>*>(lanes[i]);
             if (lane == nullptr || lanes[lane->source] == nullptr) continue;

@@ -1,0 +1,129 @@
+// Runs the emulated kernels on tiny shapes under a sanitizer, which ends the program when it finds
+// something.  `race` runs a kernel that lacks a barrier instead: the thread sanitizer must object.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "../../csrc/cuda/cuda_api.h"
+#include "../../csrc/emulator/emulator_api.h"
+
+YOLO_CUDA_API int probe_barrier(int waits, const float* x, float* out, void* stream);
+
+namespace {
+
+void check(int status, const char* what) {
+    if (status == YOLO_OK) return;
+    std::printf("%s: %s\n", what, yolo_cuda_message(status));
+    std::exit(2);
+}
+
+// Memory of its own for every tensor, so that a step outside is seen; filled with small numbers.
+struct Buffer {
+    std::vector<char> bytes;
+    explicit Buffer(int64_t count, YoloType type) : bytes(size_t(count * size(type))) {
+        for (int64_t i = 0; i < count; ++i) set(i, type, float(i * 7 % 13 - 6) / 8);
+    }
+    static int64_t size(YoloType type) {
+        return type == YOLO_FLOAT64 ? 8 : type == YOLO_FLOAT32 ? 4 : 2;
+    }
+    void set(int64_t i, YoloType type, float value) {
+        double wide = value;
+        unsigned bits;
+        std::memcpy(&bits, &value, 4);
+        unsigned short half = type == YOLO_BFLOAT16 ? (unsigned short)(bits >> 16) : 0;
+        const void* from = type == YOLO_FLOAT64   ? static_cast<void*>(&wide)
+                           : type == YOLO_FLOAT32 ? static_cast<void*>(&value)
+                                                  : static_cast<void*>(&half);
+        std::memcpy(&bytes[size_t(i * size(type))], from, size_t(size(type)));
+    }
+    void* data() { return bytes.data(); }
+};
+
+Strides nhwc(int c, int h, int w) {
+    return {int64_t(c) * h * w, 1, int64_t(c) * w, c};
+}
+
+void convolve(ConvShape a, YoloType type, int64_t (*workspace)(const YoloConv*, YoloPass),
+              int (*run)(const YoloConv*, YoloPass, void*), const char* what) {
+    a.p = (a.h + 2 * a.pad_y - a.dilation_y * (a.r - 1) - 1) / a.stride_y + 1;
+    a.q = (a.w + 2 * a.pad_x - a.dilation_x * (a.s - 1) - 1) / a.stride_x + 1;
+    Buffer x(int64_t(a.n) * a.c * a.h * a.w, type), y(int64_t(a.n) * a.k * a.p * a.q, type);
+    Buffer weight(int64_t(a.k) * a.c / a.groups * a.r * a.s, type);
+    Buffer grad_weight(int64_t(a.k) * a.c / a.groups * a.r * a.s, YOLO_FLOAT64);
+    YoloConv call = {};
+    call.shape = a, call.type = type, call.activation = 8;  // linear
+    call.x = x.data(), call.x_strides = nhwc(a.c, a.h, a.w);
+    call.y = y.data(), call.y_strides = nhwc(a.k, a.p, a.q);
+    call.splits = 2;
+    for (YoloPass pass : {YOLO_FORWARD, YOLO_GRAD_X, YOLO_GRAD_WEIGHT}) {
+        call.weight = pass == YOLO_GRAD_WEIGHT ? grad_weight.data() : weight.data();
+        call.workspace_bytes = workspace(&call, pass);
+        std::vector<char> room(size_t(call.workspace_bytes));
+        call.workspace = room.data();
+        check(run(&call, pass, nullptr), what);
+    }
+}
+
+int64_t im2col_workspace(const YoloConv* call, YoloPass) {
+    return yolo_cuda_conv_im2col_workspace(&call->shape, call->type);
+}
+
+void normalise(YoloType type, int channels) {
+    YoloType number = type == YOLO_FLOAT64 ? YOLO_FLOAT64 : YOLO_FLOAT32;
+    int64_t rows = 35;
+    Buffer x(rows * channels, type), y(rows * channels, type), grad(rows * channels, type);
+    std::vector<Buffer> values(8, Buffer(channels, number));
+    std::vector<char> room(size_t(yolo_cuda_norm_workspace(rows, channels)));
+    YoloNorm t = {};
+    t.rows = rows, t.channels = channels, t.type = type, t.training = 1, t.activation = 18;
+    t.x = {x.data(), channels}, t.y = {y.data(), channels}, t.grad_y = {y.data(), channels};
+    t.grad_x = {grad.data(), channels}, t.workspace = room.data(), t.eps = 1e-5;
+    t.scale = values[0].data(), t.bias = values[1].data(), t.mean = values[2].data();
+    t.rstd = values[3].data(), t.rolling_mean = values[4].data();
+    t.rolling_var = values[5].data();
+    check(yolo_cuda_norm_forward(&t, nullptr), "norm_forward");
+    t.grad_scale = values[6].data(), t.grad_bias = values[7].data();
+    check(yolo_cuda_norm_backward(&t, nullptr), "norm_backward");
+}
+
+void pool() {
+    Buffer x(2 * 5 * 6 * 7, YOLO_FLOAT32), y(2 * 5 * 3 * 4, YOLO_FLOAT32);
+    std::vector<int> index(2 * 5 * 3 * 4);
+    YoloPool t = {2, 5, 6, 7, 3, 4, 2, 2, 2, 2, 0, 0, YOLO_FLOAT32, {}, {}, index.data()};
+    t.x = {x.data(), 5}, t.y = {y.data(), 5};
+    check(yolo_cuda_maxpool(&t, YOLO_FORWARD, nullptr), "maxpool");
+    check(yolo_cuda_maxpool(&t, YOLO_GRAD_X, nullptr), "maxpool grad_x");
+    check(yolo_cuda_avgpool(&t, YOLO_FORWARD, nullptr), "avgpool");
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    if (count > 1 && std::strcmp(arguments[1], "race") == 0) {
+        std::vector<float> x(64, 1.f), out(64);
+        check(probe_barrier(0, x.data(), out.data(), nullptr), "race");
+        return 0;
+    }
+    // the thread sanitizer reasons about what may happen: one order is enough for it
+    bool once = count > 1 && std::strcmp(arguments[1], "once") == 0;
+    for (int order = once ? 2 : 0; order < 3; ++order) {
+        emulator_set_order(order, 3);
+        for (YoloType type : {YOLO_BFLOAT16, YOLO_FLOAT32}) {
+            convolve({1, 16, 5, 6, 24, 3, 3, 0, 0, 2, 1, 1, 1, 1, 1, 1}, type,
+                     yolo_cuda_conv_implicit_workspace, yolo_cuda_conv_implicit, "implicit");
+            convolve({2, 3, 4, 5, 7, 2, 3, 0, 0, 1, 2, 0, 1, 1, 1, 1}, type,
+                     yolo_cuda_conv_implicit_workspace, yolo_cuda_conv_implicit, "odd implicit");
+            convolve({1, 8, 5, 6, 8, 3, 3, 0, 0, 2, 1, 1, 1, 1, 1, 8}, type,
+                     yolo_cuda_depthwise_workspace, yolo_cuda_depthwise, "depthwise");
+            normalise(type, 16);
+            normalise(type, 5);
+        }
+        convolve({2, 6, 5, 4, 4, 3, 2, 0, 0, 2, 1, 1, 0, 1, 2, 2}, YOLO_FLOAT64, im2col_workspace,
+                 yolo_cuda_conv_im2col, "im2col");
+        pool();
+    }
+    std::puts("clean");
+    return 0;
+}
