@@ -36,7 +36,7 @@ class Plan:
             raise ValueError(f"plan: precision {precision!r} is none of {', '.join(PRECISIONS)}")
         if batch < 1:
             raise ValueError(f"plan: batch must be at least 1, got {batch}")
-        self.net = net
+        self.net = None  # what runs where the plan cannot; kept only then, weights being copied
         self.shape = (batch, *net.input_shape)
         self.precision = precision
         self.level, self.lanes = _C.packed.level(level)
@@ -46,7 +46,7 @@ class Plan:
         try:
             self._compile(net if net.is_fused else net.fused(), weight_limit)
         except Unsupported as error:
-            self.fallback = str(error)
+            self.fallback, self.net = str(error), net
 
     def _compile(self, net, weight_limit):
         graph = Graph(self.lanes, self.shape[0])
@@ -71,6 +71,7 @@ class Plan:
             (index, number, shape, finish)
             for number, (index, shape, finish) in enumerate(graph.outputs)
         )
+        graph.steps.clear()  # they hold the weights, and a circle of references holds them
 
     @torch.no_grad()
     def __call__(self, x):
