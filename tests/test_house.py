@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "yolo"
 ROWS = (
     ("_C", "cfg", "boxes", "schedule", "files", "options"),
-    ("ops", "detections", "data"),
+    ("ops", "detections", "drawing", "data"),
     ("layers", "loss", "optimizer"),
     ("network",),
     ("weights", "checkpoint", "plot", "summary"),
