@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from yolo import ops
+from yolo import cfg, ops
+from yolo.network import Network
 from yolo.ops.cuda import PRECISIONS, choose, current_precision, operators, precision
 from yolo.ops.shapes import conv_shape
 
@@ -196,3 +197,25 @@ def test_precision_is_of_the_block():
     assert current_precision() == "fp32"
     with pytest.raises(ValueError, match="unknown name"), precision("fp8"):
         pass
+
+
+@pytest.mark.long
+def test_a_whole_network(device, cfg_folder):
+    """yolov3-tiny on small images: heads, and the gradient of every weight, near the twin's."""
+    net = Network(cfg.read(str(cfg_folder / "yolov3-tiny.cfg"))).to(device).train()
+    net.resize(64, 64)
+    x = torch.rand(2, 3, 64, 64, device=device)
+
+    def run():
+        net.zero_grad()
+        heads = [head.flatten() for head in net(x)]
+        sum(head.square().mean() for head in heads).backward()
+        return torch.cat(heads).detach(), [p.grad.clone() for p in net.parameters()]
+
+    heads, grads = run()
+    with ops.backend("torch"):
+        wanted, wanted_grads = run()
+    assert (heads - wanted).norm() <= 1e-3 * wanted.norm()
+    for mine, theirs in zip(grads, wanted_grads, strict=True):
+        cosine = torch.cosine_similarity(mine.flatten(), theirs.flatten(), 0)
+        assert cosine >= 0.999 or theirs.norm() < 1e-6
