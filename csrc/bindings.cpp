@@ -254,6 +254,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("use_blas", &use_blas);
     m.def("blas_width", &cpu::BlasAlone::width);
     m.def("isa_name", &cpu::isa_name);
+    m.def("use_isa", &cpu::use_isa);
     m.def("pool_size", &cpu::pool_size);
     m.def("choose", &choose);
 

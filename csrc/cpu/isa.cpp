@@ -62,8 +62,8 @@ const Level& best() {
     return LEVELS[sizeof(LEVELS) / sizeof(Level) - 1];
 }
 
-const Level& chosen() {
-    static const Level& level = best();
+const Level*& chosen() {
+    static const Level* level = &best();
     return level;
 }
 
@@ -71,16 +71,25 @@ const Level& chosen() {
 
 template <>
 const Rows<float>& rows<float>() {
-    return *chosen().of_float;
+    return *chosen()->of_float;
 }
 
 template <>
 const Rows<double>& rows<double>() {
-    return *chosen().of_double;
+    return *chosen()->of_double;
 }
 
 const char* isa_name() {
-    return chosen().name;
+    return chosen()->name;
+}
+
+bool use_isa(const char* name) {
+    for (const Level& level : LEVELS) {
+        if (std::strcmp(name, level.name) != 0 || !level.runs()) continue;
+        chosen() = &level;
+        return true;
+    }
+    return false;
 }
 
 }  // namespace yolo::cpu

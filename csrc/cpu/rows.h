@@ -75,7 +75,10 @@ template <typename T>
 const Rows<T>& rows();
 
 // Name of the instruction set in use: "avx512", "avx2" or "base".  The environment variable
-// YOLO_ISA picks a lower one (tests do).
+// YOLO_ISA picks a lower one.
 const char* isa_name();
+
+// For tests: changes it, while no kernel runs; false where this machine lacks it.
+bool use_isa(const char* name);
 
 }  // namespace yolo::cpu
