@@ -93,6 +93,24 @@ static int chunk_blocks(const Conv& a, int tap_count) {
     return most(1, int(budget / (4L * V * tap_count * 2 * V)));
 }
 
+// Rows of one panel, channel blocks `blocks` added, `chunk` of them at a time.
+static void direct_panel(DirectPass& pass, int panel, Range rows, Range blocks, int chunk) {
+    const Conv& a = pass.a;
+    const int wide = 2 * panel + 1 < a.y.blocks, taps = pass.tile.tap_count;
+    const float* w = a.weight + long(panel) * 2 * V * a.x.blocks * V * taps;
+    for (int c0 = blocks.begin; c0 < blocks.end; c0 += chunk) {
+        pass.tile.blocks = least(chunk, blocks.end - c0);
+        pass.tile.resume = c0 > 0;
+        pass.tile.w = w + long(c0) * V * taps * (1 + wide) * V;
+        const bool last = c0 + pass.tile.blocks == a.x.blocks;
+        for (int row = rows.begin; row < rows.end; ++row) {
+            const int image = row / a.y.height, h = row % a.y.height;
+            const float* x = pixel(a.x, image, c0, h * a.stride_h - a.pad_h, -a.pad_w);
+            pass.row<V>(x, image, h, 2 * panel, wide, last);
+        }
+    }
+}
+
 static void direct(const Conv& a, const Share& share) {
     zero_border(a.y, share);
     long taps[MAX_TAPS];
@@ -108,23 +126,17 @@ static void direct(const Conv& a, const Share& share) {
     const int panels = ceil_div(a.y.blocks, 2), rows = a.y.images * a.y.height;
     const long weight_floats = 1L * a.y.blocks * V * a.x.blocks * V * count;
     const Split mine = split(share, panels, rows, weight_floats > a.x.images * a.x.image);
-    const int rows_at_once = block_rows(a), chunk = chunk_blocks(a, count);
+    const int rows_at_once = block_rows(a);
+    // Channel blocks of a row block's input that stay in half of L2 while all panels use them; with
+    // fewer than 8 the partial sums would cost too much.
+    const long block_bytes = 4L * rows_at_once * a.stride_h * a.x.row;
+    const int fit = most(8, int(a.caches.l2 / 2 / block_bytes));
+    const int chunk = least(chunk_blocks(a, count), fit), near = fit / chunk * chunk;
     for (int row0 = mine.rows.begin; row0 < mine.rows.end; row0 += rows_at_once) {
-        const int row1 = least(row0 + rows_at_once, mine.rows.end);
-        for (int panel = mine.panels.begin; panel < mine.panels.end; ++panel) {
-            const int wide = 2 * panel + 1 < a.y.blocks;
-            const float* w = a.weight + long(panel) * 2 * V * a.x.blocks * V * count;
-            for (int c0 = 0; c0 < a.x.blocks; c0 += chunk) {
-                pass.tile.blocks = least(chunk, a.x.blocks - c0);
-                pass.tile.resume = c0 > 0;
-                pass.tile.w = w + long(c0) * V * count * (1 + wide) * V;
-                for (int row = row0; row < row1; ++row) {
-                    const int image = row / a.y.height, h = row % a.y.height;
-                    const float* x = pixel(a.x, image, c0, h * a.stride_h - a.pad_h, -a.pad_w);
-                    pass.row<V>(x, image, h, 2 * panel, wide, c0 + chunk >= a.x.blocks);
-                }
-            }
-        }
+        const Range block{row0, least(row0 + rows_at_once, mine.rows.end)};
+        for (int c0 = 0; c0 < a.x.blocks; c0 += near)
+            for (int panel = mine.panels.begin; panel < mine.panels.end; ++panel)
+                direct_panel(pass, panel, block, {c0, least(c0 + near, a.x.blocks)}, chunk);
     }
 }
 
