@@ -6,6 +6,9 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 OUT ?= runs/shapes
 
+# nvcc takes minutes; without a GPU there is nothing to run what it makes.
+export YOLO_CUDA ?= $(if $(wildcard /dev/nvidia0),auto,0)
+
 PY := $(VENV)/bin/python
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
@@ -32,6 +35,7 @@ format: $(VENV)/.installed
 
 bench: $(VENV)/.built
 	$(PY) benchmarks/bench_conv.py --cfg cfg/yolov4-tiny.cfg
+	$(PY) benchmarks/bench_plan.py yolov3:416 yolov4-tiny:416
 	$(PY) benchmarks/bench_network.py
 
 $(VENV)/.installed: pyproject.toml

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from yolo import cfg, ops
 from yolo.network import Network
+from yolo.ops import winograd
 from yolo.plan import Plan
 
 # What Darknet (AVX2, OpenMP) took on a two-core machine of the same kind, in seconds.
@@ -67,19 +68,19 @@ def training(path, size, batch):
     boxes[:, 1] = 0
 
     def step(backend):
-        with ops.backend(backend):
+        with ops.backend(backend), winograd.precision("fast"):
             net.zero_grad(set_to_none=True)
             net.loss(x, boxes).total.backward()
             return [p.grad for p in net.parameters() if p.dim() == 4]
 
-    return Case(
-        Path(path).stem, "training step", lambda: step("native"), lambda: step("torch")
-    )
+    return Case(Path(path).stem, "training step", lambda: step("native"), lambda: step("torch"))
 
 
 def difference(ours, peer):
     """Largest relative L2 distance between two lists of tensors."""
-    return max(float((a - b).norm() / b.norm().clamp_min(1e-20)) for a, b in zip(ours, peer))
+    return max(
+        float((a - b).norm() / b.norm().clamp_min(1e-20)) for a, b in zip(ours, peer, strict=True)
+    )
 
 
 def run(case, size, batch, repeats):
@@ -115,7 +116,7 @@ def main():
     if args.cfg:
         kinds = [inference] * args.infer + [training] * args.train or [inference, training]
         cases = [(kind, args.cfg, args.size, args.batch) for kind in kinds]
-    print(header())
+    print(header(args.threads))
     print(
         f"{'network':<14}{'what':<15}{'size':>5}{'N':>4}{'ours ms':>11}{'torch ms':>11}"
         f"{'ratio':>8}{'Darknet':>9}   difference"

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,7 +13,6 @@ SHARED = ROOT.parent / "shared"
 def seeded():
     """Every test starts from the same random state."""
     torch.manual_seed(0)
-    np.random.seed(0)
 
 
 @pytest.fixture

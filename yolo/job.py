@@ -19,6 +19,7 @@ from .train import Plan, Trainer, map_interval, weights_interval
 
 SHAPES_TRAIN, SHAPES_VALID = 2000, 200  # drawn images of one pass, and held-out ones
 PICTURES = 12
+PRECISIONS = {"fast": "3x3 convolutions by Winograd", "exact": "every convolution summed directly"}
 
 
 @dataclass
@@ -179,12 +180,15 @@ def train(net, source, out, name, args, console):
         options.max_batches,
         map_every=map_interval(len(source.train), options.batch) if args.map else None,
         save_every=weights_interval(options.max_batches),
+        precision=args.precision,
     )
     console.say(
         f"{name}: {options.max_batches} iterations of {options.batch} images "
         f"({options.subdivisions} mini-batches), {net.input_shape[2]}x{net.input_shape[1]}, "
-        f"{torch.get_num_threads()} threads; results in {out}"
+        f"{torch.get_num_threads()} threads, {PRECISIONS[args.precision]}; results in {out}"
     )
+    if options.ema_alpha:
+        console.say("ema_alpha is set: averaged weights are not built yet, training goes without")
     loader = Loader(
         source.train,
         options.batch // options.subdivisions,

@@ -15,6 +15,7 @@ import torch
 
 from . import evaluate, plot, weights
 from .network import Network
+from .ops import winograd
 from .optimizer import DarknetSGD
 from .schedule import Schedule
 
@@ -46,6 +47,7 @@ class Plan:
     thresh: float = 0.25
     save_every: int = 1000
     save_last_every: int = 100
+    precision: str = "fast"  # "exact": 3x3 convolutions never through Winograd
 
 
 @dataclass
@@ -149,10 +151,11 @@ class Trainer:
             images += len(batch.images)
             paths += batch.paths
             x = batch.images.to(self.device, non_blocking=True)
-            report = net.loss(x, batch.boxes.to(self.device))
-            if not math.isfinite(report.cost):
-                self.refuse(statistics, x, paths, "loss")
-            report.total.backward()
+            with winograd.precision(self.plan.precision):
+                report = net.loss(x, batch.boxes.to(self.device))
+                if not math.isfinite(report.cost):
+                    self.refuse(statistics, x, paths, "loss")
+                report.total.backward()
             loss += report.cost / subdivisions
             progress.skipped = getattr(self.batches, "skipped", 0)
         if not self.gradients_finite():

@@ -31,8 +31,8 @@ COLOURS = {
 LARGEST = len(SHAPES) * len(COLOURS)
 SPLITS = ("train", "valid")
 
-OBJECTS = 8  # at most, in one image
-SMALLEST, WIDEST = 0.1, 0.42  # diameters, as shares of the image's shorter side
+OBJECTS = 6  # at most, in one image
+SMALLEST, WIDEST = 0.16, 0.45  # diameters, as shares of the image's shorter side
 SEEN = 0.75  # share of an object that later ones may not cover
 TRIES = 12  # places tried for an object before it is left out
 SHADING = np.array(((250, 212), (190, 162)), np.uint8)  # of an object's corners; 200: its colour
