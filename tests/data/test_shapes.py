@@ -36,10 +36,10 @@ def test_boxes_are_the_extent_of_what_is_seen(size):
             scale = np.tile(size[::-1], 2)
             box = np.array((x - w / 2, y - h / 2, x + w / 2, y + h / 2)) * scale
             distance = np.abs(box - extent(seen)).max()
-            assert distance <= 1  # where two soft edges meet, one pixel may belong to either
+            assert distance <= 1 + 1e-4  # where two soft edges meet, one pixel may belong to either
             exact += distance < 1e-3
             total += 1
-    assert total > 100 and exact >= 0.95 * total
+    assert total > 60 and exact >= 0.95 * total
 
 
 def test_an_image_follows_from_seed_split_and_index():
@@ -52,8 +52,8 @@ def test_an_image_follows_from_seed_split_and_index():
 
 
 def test_names_and_numbers_of_classes():
-    assert class_names(3) == ["circle", "square", "triangle"]
-    assert len(set(class_names(80))) == 80 and class_names(11)[10] == "blue circle"
+    assert class_names(3) == ["red circle", "blue square", "yellow triangle"]
+    assert len(set(class_names(80))) == 80 and class_names(11)[10] == "green circle"
     for classes in (0, 81):
         with pytest.raises(DataError, match="1 to 80 classes"):
             class_names(classes)
@@ -81,7 +81,7 @@ def test_objects_lie_inside_and_most_of_each_is_seen():
             whole = cover([item], (128, 128)) >= 0.5
             hidden = whole & (cover(items[k + 1 :], (128, 128)) >= 0.5)
             assert hidden.sum() <= (1 - shapes.SEEN) * whole.sum() + 12
-    assert min(counts) >= 1 and max(counts) == 8
+    assert min(counts) >= 1 and max(counts) == shapes.OBJECTS
 
 
 @pytest.mark.parametrize("size", [(16, 16), (33, 70), (608, 320)])

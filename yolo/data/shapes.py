@@ -1,8 +1,7 @@
 """The data set that needs no files: drawn shapes on textured grounds, with exact boxes.
 
 Everything follows from (seed, split, index), so an image can be drawn again at any time, on any
-worker. Up to ten classes are shapes in any colour; more classes are colours times shapes, up to
-80. A box is the tight extent of the pixels of its object that can be seen.
+worker. A class is a shape in a colour, of which there are 80. A box is the tight extent of the pixels of its object that can be seen.
 """
 
 from dataclasses import dataclass
@@ -41,15 +40,20 @@ FRACTION = 4  # bits behind the point of the coordinates that OpenCV draws with
 
 
 def class_names(classes):
-    """Names of the drawn classes: shapes, or colours and shapes."""
+    """Names of the drawn classes: a colour and a shape."""
     if not 1 <= classes <= LARGEST:
         raise DataError(
             f"drawn shapes come in 1 to {LARGEST} classes, not {classes}; "
             "give a .data file of your own"
         )
-    if classes <= len(SHAPES):
-        return list(SHAPES[:classes])
-    return [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES][:classes]
+    return [" ".join(look(label)) for label in range(classes)]
+
+
+def look(label):
+    """(colour, shape) of a class: shapes in turn, each round with other colours, so that a few
+    classes differ in both and 80 are all the pairs there are."""
+    turn = label // len(SHAPES)
+    return list(COLOURS)[(label + turn) % len(COLOURS)], SHAPES[label % len(SHAPES)]
 
 
 @dataclass(frozen=True)
@@ -107,11 +111,8 @@ class ShapesDataset:
 
     def _item(self, rng):
         label = int(rng.integers(self.classes))
-        shape = SHAPES[label % len(SHAPES)]
-        pick = label // len(SHAPES)
-        if self.classes <= len(SHAPES):
-            pick = rng.integers(len(COLOURS))
-        colour = np.array(list(COLOURS.values())[pick]) * rng.uniform(0.88, 1.06)
+        colour, shape = look(label)
+        colour = np.array(COLOURS[colour]) * rng.uniform(0.88, 1.06)
         diameter = min(self.size) * np.exp(rng.uniform(np.log(SMALLEST), np.log(WIDEST)))
         outlines, extent = _outlines(shape, diameter / 2, rng)
         mask = np.zeros(extent, np.uint8)
