@@ -11,6 +11,8 @@ import time
 import warnings
 from pathlib import Path
 
+from tqdm import tqdm
+
 # Threads of OpenMP (PyTorch's own operators) that wait by spinning take the cores from our kernels
 # and from the loader. It is read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -155,30 +157,30 @@ def run_train(args):
 
 
 class Console:
-    """The progress line: redrawn in place on a terminal, a line now and then elsewhere."""
+    """What a run says: on a terminal a bar that is redrawn, elsewhere a line every few seconds."""
 
     def __init__(self, stream=None, every=5.0):
         self.stream = stream or sys.stdout
         self.live = self.stream.isatty()
-        self.every, self.printed, self.width = every, 0.0, 0
+        self.every, self.printed, self.bar = every, 0.0, None
 
     def say(self, text):
         """A line that stays."""
-        if self.width:
-            self.stream.write("\r" + " " * self.width + "\r")
-            self.width = 0
-        print(text, file=self.stream, flush=True)
+        tqdm.write(text, file=self.stream)
+        self.stream.flush()
 
-    def progress(self, text, stays=False):
-        """A line that the next one replaces; off a terminal at most one each few seconds."""
+    def progress(self, done, total, text, stays=False):
+        """Where the run stands; `stays` keeps the line."""
         now = time.monotonic()
         if stays or (not self.live and now - self.printed >= self.every):
             self.printed = now
-            self.say(text)
-        elif self.live:
-            self.stream.write("\r" + text.ljust(self.width))
-            self.stream.flush()
-            self.width = len(text)
+            self.say(f"{done}/{total}  {text}")
+        if self.live:
+            if self.bar is None:
+                form = "{n_fmt}/{total_fmt} {bar} {postfix}"
+                self.bar = tqdm(total=total, file=self.stream, bar_format=form, leave=False)
+            self.bar.n = done
+            self.bar.set_postfix_str(text)
 
 
 # --- detect

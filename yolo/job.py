@@ -3,6 +3,7 @@
 Without a .data file the network trains on drawn shapes, with as many classes as the cfg has.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,7 +205,9 @@ def train(net, source, out, name, args, console):
             batches,
             plan,
             source.valid,
-            report=lambda p: console.progress(line(p, plan), stays=p.map is not None),
+            report=lambda p: console.progress(
+                p.iteration, plan.max_batches, line(p), stays=p.map is not None
+            ),
             device=args.device,
         )
         trainer.run()
@@ -212,11 +215,12 @@ def train(net, source, out, name, args, console):
         finish(net, source, out, console)
 
 
-def line(progress, plan):
-    """The progress line of one iteration."""
+def line(progress):
+    """The progress line: of one iteration, or of the first mini-batches before there is one."""
     p = progress
+    if math.isnan(p.loss):
+        return f"mini-batch {p.mini_batch}"
     parts = [
-        f"{p.iteration}/{plan.max_batches}",
         f"loss {p.loss:.3f}",
         f"avg {p.avg_loss:.3f}",
         f"rate {p.rate:.2g}",

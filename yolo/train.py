@@ -55,6 +55,7 @@ class Progress:
     """Where a run stands after an iteration: what the progress line and metrics.csv show."""
 
     iteration: int = 0
+    mini_batch: int = 0  # finished in the present iteration
     loss: float = math.nan
     avg_loss: float = math.nan
     rate: float = 0.0
@@ -145,7 +146,9 @@ class Trainer:
         statistics = [buffer.clone() for buffer in net.buffers()]
         subdivisions = net.options.subdivisions
         loss, paths, images = 0.0, [], 0
-        for _ in range(subdivisions):
+        for progress.mini_batch in range(subdivisions):
+            if progress.mini_batch:
+                self.report(progress)
             batch = next(self.batches)
             net.seen += len(batch.images)
             images += len(batch.images)

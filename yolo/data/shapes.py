@@ -1,7 +1,8 @@
 """The data set that needs no files: drawn shapes on textured grounds, with exact boxes.
 
 Everything follows from (seed, split, index), so an image can be drawn again at any time, on any
-worker. A class is a shape in a colour, of which there are 80. A box is the tight extent of the pixels of its object that can be seen.
+worker. A class is a shape in a colour, of which there are 80. A box is the tight extent of the
+pixels of its object that can be seen.
 """
 
 from dataclasses import dataclass
