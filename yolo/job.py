@@ -179,12 +179,12 @@ def train(net, source, out, name, args, console):
         out,
         name,
         options.max_batches,
-        map_every=map_interval(len(source.train), options.batch) if args.map else None,
+        map_every=map_interval(len(source.train), options.effective_batch) if args.map else None,
         save_every=weights_interval(options.max_batches),
         precision=args.precision,
     )
     console.say(
-        f"{name}: {options.max_batches} iterations of {options.batch} images "
+        f"{name}: {options.max_batches} iterations of {options.effective_batch} images "
         f"({options.subdivisions} mini-batches), {net.input_shape[2]}x{net.input_shape[1]}, "
         f"{torch.get_num_threads()} threads, {PRECISIONS[args.precision]}; results in {out}"
     )
@@ -192,7 +192,7 @@ def train(net, source, out, name, args, console):
         console.say("ema_alpha is set: averaged weights are not built yet, training goes without")
     loader = Loader(
         source.train,
-        options.batch // options.subdivisions,
+        options.mini_batch,
         *net.input_shape[1:],
         augment=augmentation(net),
         workers=args.workers,

@@ -215,7 +215,8 @@ class Trainer:
         self.next_map = self.net.iteration + self.plan.map_every
 
     def save(self, suffix):
-        """Writes NAME_SUFFIX.weights, unless the weights themselves are not finite."""
+        """Writes NAME_SUFFIX.weights. Images of an iteration that was not finished do not count."""
+        self.net.seen = self.net.iteration * self.net.options.effective_batch
         weights.save(self.net, self.plan.out / f"{self.plan.name}_{suffix}.weights")
 
     def chart(self):
