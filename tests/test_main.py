@@ -113,6 +113,28 @@ def test_train_with_classes_writes_the_cfg_it_trained(micro, tmp_path):
     assert main(["summary", str(out / "micro.cfg")]) == 0
 
 
+def test_train_sets_net_keys_and_fits_anchors(micro, images, capsys):
+    (images / "a.txt").write_text("1 0.5 0.5 0.25 0.5\n0 0.5 0.5 0.75 0.75\n")
+    (images / "list.txt").write_text("a.png\nb.jpg\n")
+    (images / "set.data").write_text("classes=3\ntrain=list.txt\n")
+    flags = ["--data", str(images / "set.data"), "--set", "burn_in=7", "--anchors"]
+    out = str(images / "out")
+    assert (
+        main(["train", str(micro), *flags, "--iterations", "1", "--workers", "0", "--out", out])
+        == 0
+    )
+    text = (images / "out" / "micro.cfg").read_text()
+    assert "burn_in=7" in text and "anchors=16,32, 48,48" in text
+    assert "average IoU 100.0 %" in capsys.readouterr().out
+
+
+def test_data_with_another_number_of_classes_is_refused(micro, images, capsys):
+    (images / "list.txt").write_text("a.png\n")
+    (images / "set.data").write_text("classes=5\ntrain=list.txt\n")
+    assert main(["train", str(micro), "--data", str(images / "set.data")]) == 1
+    assert "--classes 5" in error_line(capsys)
+
+
 def test_training_is_reproducible(micro, tmp_path):
     for name, workers in (("one", "0"), ("two", "2")):
         out = str(tmp_path / name)
@@ -167,6 +189,11 @@ def test_bad_input_is_one_line_and_exit_1(micro, tmp_path, capsys):
     for arguments, expected in cases:
         assert main(arguments) == 1
         assert expected in error_line(capsys)
+
+
+def test_summary_with_the_plan_of_kernels(micro, capsys):
+    assert main(["summary", str(micro), "--plan"]) == 0
+    assert "precision fast" in capsys.readouterr().out
 
 
 def test_summary_as_json(micro, capsys):
