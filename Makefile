@@ -18,10 +18,10 @@ train: $(VENV)/.built
 	$(PY) -m yolo train cfg/shapes.cfg --map --out $(OUT)
 
 test: $(VENV)/.built
-	$(PY) -m pytest -m "not long"
+	$(PY) -m pytest
 
 test-all: $(VENV)/.built
-	$(PY) -m pytest
+	$(PY) -m pytest -m "long or not long"
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

@@ -43,7 +43,11 @@ def network(path, size, seed=0):
     sections = cfg.read(path)
     sections[0].set("width", size)
     sections[0].set("height", size)
-    return Network(sections, seed=seed)
+    net = Network(sections, seed=seed)
+    for name, buffer in net.named_buffers():
+        if name.endswith("rolling_var"):
+            buffer.fill_(1 / 3)  # keeps the size of values from layer to layer; 0 overflows
+    return net
 
 
 def inference(path, size, batch):

@@ -138,6 +138,20 @@ def test_epilogue(level, how, act):
         check(*conv(level, how, (2, 20, 9, 15), weight, padding=1, act=act, add=add), limit=3e-5)
 
 
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_activations_of_values_far_from_zero(level, act):
+    """Neither overflow nor a silent replacement of NaN."""
+    values = torch.tensor([0, 0.5, 5, 20.5, 70, 90, 200, 1e4, 3e9, 1e20])
+    x = torch.cat((values, -values, torch.tensor([math.nan]))).view(1, 1, 1, -1)
+    layer = OneLayer(level, x.shape, x.shape, border=0)
+    layer.fill(0, x)
+    one, none = layer.pad(torch.ones(1, 1, 1, 1), 1, 1), layer.pad(torch.zeros(1), 1)
+    geometry = (1, 1, 1, 1, 0, 0, 1, 1)
+    layer.plan.conv("direct", *layer.slices, None, one, none, geometry, act)
+    expected = ACTIVATIONS[act](x.double()).float()
+    torch.testing.assert_close(layer.run(x), expected, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
 @pytest.mark.parametrize("size, stride", [(3, 1), (3, 2), (5, 1), (7, 2)])
 def test_depthwise(level, size, stride):
     weight = torch.randn(37, 1, size, size)

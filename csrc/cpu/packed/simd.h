@@ -71,18 +71,23 @@ INLINE vec exponential_near_zero(vec r) {
     return p * (r * r) + (r + 1.f);
 }
 
-// e^x within 2 ulp: x = n ln 2 + r.
+// x within +-80; NaN stays NaN, since of two operands that cannot be ordered the second is taken.
+INLINE vec within_exponent(vec x) {
+    return smaller(splat(80.f), larger(splat(-80.f), x));
+}
+
+// e^x within 2 ulp: x = n ln 2 + r. Beyond |x| = 80 it stays at e^80 or e^-80.
 #if defined(USE_AVX512)
-INLINE vec exponential(vec x) {  // below e^-87 the result is 0, above e^88 infinite
+INLINE vec exponential(vec x) {
+    x = within_exponent(x);
     const vec n = _mm512_maskz_roundscale_ps(ALL, x * 1.44269504f, 0);
     const vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
     return _mm512_maskz_scalef_ps(ALL, exponential_near_zero(r), n);
 }
 #else
-// Beyond |x| = 80 it stays at e^80 or e^-80. Adding 1.5 * 2^23 leaves the rounded n in the low bits
-// of the sum.
+// Adding 1.5 * 2^23 leaves the rounded n in the low bits of the sum.
 INLINE vec exponential(vec x) {
-    x = smaller(larger(x, splat(-80.f)), splat(80.f));
+    x = within_exponent(x);
     const vec shifted = x * 1.44269504f + 12582912.f;
     const vec n = shifted - 12582912.f;
     const vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
@@ -97,7 +102,7 @@ INLINE vec logistic(vec x) {
 
 // x tanh(ln(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2); above 20 it equals x in fp32.
 INLINE vec mish(vec x) {
-    const vec e = exponential(smaller(x, splat(20.f)));
+    const vec e = exponential(smaller(splat(20.f), x));
     const vec n = e * (e + 2.f);
     return x * n * reciprocal(n + 2.f);
 }
@@ -113,8 +118,8 @@ INLINE float slope_of(Activation a) {
 template <Activation A>
 INLINE vec activate(vec x) {
     if constexpr (A == Activation::leaky) return larger(x, 0.1f * x);
-    if constexpr (A == Activation::relu) return larger(x, vec{});
-    if constexpr (A == Activation::relu6) return smaller(larger(x, vec{}), splat(6.f));
+    if constexpr (A == Activation::relu) return larger(vec{}, x);
+    if constexpr (A == Activation::relu6) return smaller(splat(6.f), larger(vec{}, x));
     if constexpr (A == Activation::mish) return mish(x);
     if constexpr (A == Activation::swish) return x * logistic(x);
     if constexpr (A == Activation::logistic) return logistic(x);
