@@ -128,6 +128,22 @@ def test_train_sets_net_keys_and_fits_anchors(micro, images, capsys):
     assert "average IoU 100.0 %" in capsys.readouterr().out
 
 
+def test_training_that_is_already_done_says_so(micro, trained, capsys):
+    capsys.readouterr()
+    weights = str(trained / "micro_final.weights")
+    assert main(["train", str(micro), "--weights", weights, "--out", str(trained)]) == 1
+    assert "--clear" in error_line(capsys)
+
+
+def test_images_without_labels_are_counted(micro, images, capsys):
+    (images / "a.txt").write_text("1 0.5 0.5 0.25 0.5\n")
+    (images / "list.txt").write_text("a.png\nb.jpg\n")
+    (images / "set.data").write_text("classes=3\ntrain=list.txt\n")
+    flags = ["--data", str(images / "set.data"), "--workers", "0", "--out", str(images / "out")]
+    assert main(["train", str(micro), *flags]) == 0
+    assert "1 images without a label file were taken as empty, 0 broken" in capsys.readouterr().out
+
+
 def test_data_with_another_number_of_classes_is_refused(micro, images, capsys):
     (images / "list.txt").write_text("a.png\n")
     (images / "set.data").write_text("classes=5\ntrain=list.txt\n")

@@ -133,8 +133,11 @@ def open_source(net, args, console):
     if not args.data:
         return shapes_source(net, classes, args.seed, console)
     train_set = open_part(args.data, "train", classes)
-    console.say(f"{args.data}: {len(train_set)} images to train on")
-    train_set.check()
+    found = train_set.check()
+    console.say(
+        f"{args.data}: {len(train_set)} images to train on; of {found.images} looked at "
+        f"{len(found.unlabelled)} have no label file, {len(found.broken)} are broken"
+    )
     valid = open_part(args.data, "valid", classes) if args.map else None
     if valid:
         valid.check()
@@ -175,6 +178,12 @@ def shapes_source(net, classes, seed, console):
 def train(net, source, out, name, args, console):
     """Runs the Trainer, then measures the result and draws some of it."""
     options = net.options
+    if net.iteration >= options.max_batches:
+        raise net.sections[0].error(
+            f"nothing to train: iteration {net.iteration} of max_batches={options.max_batches}; "
+            "set --iterations, or count from 0 again with --clear",
+            "max_batches",
+        )
     plan = Plan(
         out,
         name,
@@ -211,6 +220,11 @@ def train(net, source, out, name, args, console):
             device=args.device,
         )
         trainer.run()
+    if loader.unlabelled or loader.broken:
+        console.say(
+            f"{len(loader.unlabelled)} images without a label file were taken as empty, "
+            f"{len(loader.broken)} broken ones were replaced"
+        )
     if source.valid:
         finish(net, source, out, console)
 
