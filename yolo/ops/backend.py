@@ -7,35 +7,16 @@ and export, and is chosen per thread:
         y = conv2d(x, weight)
 """
 
-import threading
-from contextlib import contextmanager
+from .switch import Switch
 
 BACKENDS = ("native", "torch")
-
-
-class _Choice(threading.local):
-    name = "native"
-
-
-_choice = _Choice()
-
-
-@contextmanager
-def backend(name):
-    """Within the block, this thread's operations run on `name`: "native" or "torch"."""
-    if name not in BACKENDS:
-        raise ValueError(f"backend: unknown name {name!r}; choose from {', '.join(BACKENDS)}")
-    previous, _choice.name = _choice.name, name
-    try:
-        yield
-    finally:
-        _choice.name = previous
+backend = Switch("backend", BACKENDS)
 
 
 def current_backend():
     """Name of the backend that this thread's next operation will use."""
-    return _choice.name
+    return backend.current
 
 
 def uses_torch():
-    return _choice.name == "torch"
+    return backend.current == "torch"

@@ -8,43 +8,25 @@ Forward and grad_x of float32 3x3 convolutions of stride 1 and 32 channels or mo
 others, and grad_weight, stay as they are.
 """
 
-import threading
-from contextlib import contextmanager
-
 import torch
 
 from .native import library, native_conv_shape
+from .switch import Switch
 
 PRECISIONS = ("exact", "fast")
 
 
-class _Choice(threading.local):
-    name = "exact"
-
-
-_choice = _Choice()
-
-
-@contextmanager
-def precision(name):
-    """Within the block, this thread's convolutions are "exact" (the default) or "fast"."""
-    if name not in PRECISIONS:
-        raise ValueError(f"precision: unknown name {name!r}; choose from {', '.join(PRECISIONS)}")
-    previous, _choice.name = _choice.name, name
-    try:
-        yield
-    finally:
-        _choice.name = previous
+precision = Switch("precision", PRECISIONS)
 
 
 def current_precision():
     """Name of the precision that this thread's next convolution will have."""
-    return _choice.name
+    return precision.current
 
 
 def takes(shape, like):
     """Whether a convolution of this shape and type goes through Winograd now."""
-    fast = _choice.name == "fast" and like.dtype == torch.float32
+    fast = precision.current == "fast" and like.dtype == torch.float32
     return fast and library().packed.winograd_fits(native_conv_shape(shape))
 
 

@@ -8,41 +8,23 @@ YOLO_CONV=im2col|implicit|depthwise forces one kernel, for tests and comparisons
 """
 
 import os
-import threading
-from contextlib import contextmanager
 
 import torch
+
+from ..switch import Switch
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 ALGORITHMS = ("im2col", "implicit", "depthwise")
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class _Choice(threading.local):
-    name = "fp32"
-
-
-_choice = _Choice()
-
-
-@contextmanager
-def precision(name):
-    """Within the block, this thread's CUDA convolutions compute in `name`, one of PRECISIONS."""
-    if name not in PRECISIONS:
-        raise ValueError(f"precision: unknown name {name!r}; choose from {', '.join(PRECISIONS)}")
-    previous, _choice.name = _choice.name, name
-    try:
-        yield
-    finally:
-        _choice.name = previous
+precision = Switch("precision", PRECISIONS)
 
 
 def current_precision():
     """The precision set above; autocast on CUDA chooses its own type."""
     if torch.is_autocast_enabled("cuda"):
         halves = {dtype: name for name, dtype in HALVES.items()}
-        return halves.get(torch.get_autocast_dtype("cuda"), _choice.name)
-    return _choice.name
+        return halves.get(torch.get_autocast_dtype("cuda"), precision.current)
+    return precision.current
 
 
 def compute_type(dtype, precision):

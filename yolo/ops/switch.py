@@ -1,0 +1,28 @@
+"""A choice by name that holds within a block, for the present thread only."""
+
+import threading
+from contextlib import contextmanager
+
+
+class Switch:
+    """Called with one of `names` it is a context manager; `current` is what holds now. The first
+    name is the default."""
+
+    def __init__(self, what, names):
+        self.what, self.names = what, names
+        self._thread = threading.local()
+
+    @property
+    def current(self):
+        return getattr(self._thread, "name", self.names[0])
+
+    @contextmanager
+    def __call__(self, name):
+        if name not in self.names:
+            known = ", ".join(self.names)
+            raise ValueError(f"{self.what}: unknown name {name!r}; choose from {known}")
+        previous, self._thread.name = self.current, name
+        try:
+            yield
+        finally:
+            self._thread.name = previous
