@@ -226,7 +226,9 @@ def train(net, source, out, name, args, console):
             f"{len(loader.broken)} broken ones were replaced"
         )
     if source.valid:
-        finish(net, source, out, console)
+        # with --map the last iteration was measured
+        result = trainer.result or evaluate.evaluate(net, source.valid)
+        finish(net, source, result, out, console)
 
 
 def line(progress):
@@ -257,9 +259,8 @@ def clock(seconds):
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def finish(net, source, out, console):
+def finish(net, source, result, out, console):
     """The report on the held-out data, and pictures of what the network finds there."""
-    result = evaluate.evaluate(net, source.valid)
     console.say(result.report(source.names))
     net.names = source.names
     drawn = []

@@ -100,6 +100,7 @@ class Trainer:
         self.optimizer = DarknetSGD(net)
         self.progress = Progress(iteration=net.iteration)
         self.next_map = None
+        self.result = None  # of the last measurement
         if plan.map_every is not None:
             self.next_map = max(net.options.burn_in, net.iteration + plan.map_every)
 
@@ -208,6 +209,7 @@ class Trainer:
         """Mean average precision on the validation data; keeps the best weights."""
         progress = self.progress
         result = evaluate.evaluate(self.net, self.valid, thresh=self.plan.thresh)
+        self.result = result
         progress.map = progress.last_map = result.map
         if progress.best_map is None or result.map >= progress.best_map:
             progress.best_map = result.map
