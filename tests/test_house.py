@@ -7,13 +7,14 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "yolo"
 ROWS = (
-    ("_C", "cfg", "boxes", "schedule", "files", "options"),
+    ("errors", "_C", "cfg", "boxes", "schedule", "files", "options"),
     ("ops", "detections", "drawing", "data"),
     ("layers", "loss", "optimizer"),
     ("network",),
     ("weights", "checkpoint", "plot", "summary"),
     ("predict", "evaluate", "plan"),
     ("train", "export", "job"),
+    ("commands",),
     ("__main__", "__init__"),
 )
 ROW = {name: row for row, names in enumerate(ROWS) for name in names}

@@ -11,6 +11,8 @@ import re
 import warnings
 from pathlib import Path
 
+from .errors import YoloError
+
 # Published files stay below 60 kB and 400 sections; the limits bound time and memory.
 MAX_BYTES = 1 << 19
 MAX_SECTIONS = 1500
@@ -24,7 +26,7 @@ _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _BLANKS = re.compile(r"[ \t\r\n]+")
 
 
-class CfgError(ValueError):
+class CfgError(YoloError, ValueError):
     """A network description that cannot be used; the text begins with file:line."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from . import evaluate, plot, weights
+from .errors import YoloError
 from .network import Network
 from .ops import winograd
 from .optimizer import DarknetSGD
@@ -32,7 +33,7 @@ METRICS = (
 )
 
 
-class TrainError(RuntimeError):
+class TrainError(YoloError, RuntimeError):
     """Training cannot go on; the message names iteration, layer and images."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .errors import YoloError
 from .files import replacing
 
 VERSION = (0, 2, 5)
@@ -21,7 +22,7 @@ WIDE_SEEN = 2  # from 10 * major + minor on, seen has 64 bits
 TRANSPOSED = 1000  # above, matrices are stored (inputs, outputs)
 
 
-class WeightsError(ValueError):
+class WeightsError(YoloError, ValueError):
     """A file that does not hold what the network needs; nothing was loaded."""
 
 

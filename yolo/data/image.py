@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..errors import YoloError
 from ..files import atomic
 from .header import cut_short, dimensions
 from .paths import shown
@@ -24,7 +25,7 @@ BYTE_LIMIT = 1 << 28
 GREY = np.float32(0.5)  # of the bands that a letterbox leaves
 
 
-class ImageError(ValueError):
+class ImageError(YoloError, ValueError):
     """An image that cannot be used; the message names the file and the reason."""
 
 

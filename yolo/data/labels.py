@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import YoloError
 from .paths import shown, spellings
 
 BYTE_LIMIT = 1 << 24  # some 400,000 boxes
@@ -32,7 +33,7 @@ DARKNET_FOLDERS = (
 IMAGES_FOLDER = re.compile(r"(?:^|(?<=[/\\]))images(?=[/\\])")
 
 
-class LabelError(ValueError):
+class LabelError(YoloError, ValueError):
     """A label file that cannot be used; the message begins with file:line."""
 
 

@@ -4,10 +4,11 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from ..errors import YoloError
 from .paths import around, resolve, shown
 
 
-class DataError(ValueError):
+class DataError(YoloError, ValueError):
     """A data file that cannot be used; the message begins with the file, and its line if known."""
 
 

@@ -1,0 +1,33 @@
+"""What a long run says on a terminal or into a file."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+
+class Console:
+    """What a run says: on a terminal a bar that is redrawn, elsewhere a line every few seconds."""
+
+    def __init__(self, stream=None, every=5.0):
+        self.stream = stream or sys.stdout
+        self.live = self.stream.isatty()
+        self.every, self.printed, self.bar = every, 0.0, None
+
+    def say(self, text):
+        """A line that stays."""
+        tqdm.write(text, file=self.stream)
+        self.stream.flush()
+
+    def progress(self, done, total, text, stays=False):
+        """Where the run stands; `stays` keeps the line."""
+        now = time.monotonic()
+        if stays or (not self.live and now - self.printed >= self.every):
+            self.printed = now
+            self.say(f"{done}/{total}  {text}")
+        if self.live:
+            if self.bar is None:
+                form = "{n_fmt}/{total_fmt} {bar} {postfix}"
+                self.bar = tqdm(total=total, file=self.stream, bar_format=form, leave=False)
+            self.bar.n = done
+            self.bar.set_postfix_str(text)

@@ -1,0 +1,31 @@
+"""`map`: mean average precision of a network on a data set."""
+
+import json
+
+from .flags import add_network, prepare, share
+
+
+def add(commands):
+    command = commands.add_parser("map", help="mean average precision, as Darknet computes it")
+    add_network(command)
+    command.add_argument("--data", metavar="F", required=True, help=".data file")
+    command.add_argument("--iou", type=share, default=0.5)
+    command.add_argument("--points", type=int, choices=(0, 11, 101), default=0)
+    command.add_argument("--thresh", type=share, default=0.25)
+    command.add_argument("--json", metavar="F", help="write the numbers there")
+    command.set_defaults(run=run)
+
+
+def run(args):
+    prepare(args)
+    from .. import load
+    from ..evaluate import evaluate
+    from ..files import atomic
+    from ..job import detector_classes, open_part
+
+    net = load(args.cfg, args.weights, device=args.device, strict=args.strict)
+    valid = open_part(args.data, "valid", detector_classes(net))
+    result = evaluate(net, valid, iou=args.iou, points=args.points, thresh=args.thresh)
+    print(result.report(valid.names))
+    if args.json:
+        atomic(args.json, json.dumps(result.to_dict(), indent=1) + "\n")
