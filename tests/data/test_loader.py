@@ -75,7 +75,7 @@ def test_images_without_boxes():
 
 
 def test_every_image_comes_once_an_epoch():
-    draws = itertools.islice(Order(10, 4, (32, 32), seed=1), 10)
+    draws = itertools.islice(Order(10, lambda number: (4, 32, 32), seed=1), 10)
     indices = [index for batch in draws for index, _, _ in batch]
     epochs = [indices[k : k + 10] for k in range(0, 40, 10)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
@@ -92,7 +92,7 @@ def test_a_run_goes_on_where_it_stopped(start):
         assert batches.position == start + 4
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2, 3])
 def test_batches_do_not_depend_on_the_number_of_workers(workers):
     dataset = ShapesDataset(10, 9, 64)
     alone = take(6, dataset, 3, 64, 64, augment=OPTIONS, workers=0, seed=2)
@@ -108,10 +108,23 @@ def test_batches_through_a_pipe_are_the_same(monkeypatch):
     assert all(map(same, expected, take(2, Levels(), 2, 32, 32, workers=1)))
 
 
-def test_the_size_may_change_from_batch_to_batch():
-    sizes = [(32, 64), (64, 32), (96, 96)]
-    batches = take(3, Levels(), 2, 0, 0, workers=2, size=lambda n: sizes[n % 3])
-    assert [tuple(b.images.shape[2:]) for b in batches] == sizes
+def changing(number):
+    """(images, height, width) of a batch: as a network that trains at several sizes asks."""
+    return ((2, 64, 96), (5, 32, 32), (3, 96, 64))[number // 2 % 3]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+def test_the_size_may_change_from_batch_to_batch(workers):
+    options = dict(augment=OPTIONS, seed=4, sizes=changing)
+    whole = take(9, Levels(), 5, 96, 96, workers=0, **options)
+    shapes = [(len(b), *b.images.shape[2:]) for b in whole]
+    assert shapes == [changing(number) for number in range(9)]
+    with Loader(Levels(), 5, 96, 96, workers=workers, **options) as batches:
+        first = list(itertools.islice(batches, 3))
+        position, number = batches.position, batches.number
+    assert (position, number) == (9, 3)  # in the middle of an epoch of 10
+    options |= dict(start=position, number=number)
+    assert all(map(same, whole, first + take(6, Levels(), 5, 96, 96, workers=workers, **options)))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -136,7 +149,7 @@ def test_nothing_but_broken_images_is_an_error(workers):
 
 
 def test_nothing_to_draw_from_is_an_error():
-    with pytest.raises(DataError, match="0 images in batches of 2"):
+    with pytest.raises(DataError, match="0 images: nothing"):
         Loader(Levels(0), 2, 32, 32)
 
 

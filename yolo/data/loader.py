@@ -7,6 +7,7 @@ neither on the number of workers nor on what was made before it, and a run goes 
 it stopped when it is given the same seed and `start`.
 """
 
+import itertools
 import logging
 import os
 import shutil
@@ -36,22 +37,22 @@ log = logging.getLogger("yolo.data")
 class Order:
     """Endless batches of draws (image index, (seed, position), (height, width)).
 
-    `size` is (height, width), or a function from the batch's number to it, for training at
-    changing sizes.
+    `sizes` gives (images, height, width) of a batch from its number. The first batch is number
+    `number`, after `start` images.
     """
 
-    def __init__(self, length, batch, size, seed=0, start=0):
-        if length < 1 or batch < 1:
-            raise DataError(f"{length} images in batches of {batch}: nothing to draw from")
-        self.length, self.batch, self.seed, self.start = length, batch, seed, start
-        self.size = size if callable(size) else lambda number: size
+    def __init__(self, length, sizes, seed=0, start=0, number=0):
+        if length < 1:
+            raise DataError(f"{length} images: nothing to draw from")
+        self.length, self.sizes, self.seed = length, sizes, seed
+        self.start, self.number = start, number
 
     def __iter__(self):
         position, epoch, shuffled = self.start, None, None
-        while True:
-            height, width = self.size(position // self.batch)
+        for number in itertools.count(self.number):
+            images, height, width = self.sizes(number)
             draws = []
-            for _ in range(self.batch):
+            for _ in range(images):
                 if position // self.length != epoch:
                     epoch = position // self.length
                     shuffled = np.random.default_rng((self.seed, epoch)).permutation(self.length)
@@ -153,21 +154,40 @@ def _as_array(items):
 class Loader:
     """Batches of augmented samples, forever: `next(loader)`, or a for loop.
 
+    `sizes` is a function from the number of a batch, 0 for the first of the whole run, to its
+    (images, height, width), for training at changing sizes; `batch`, `height` and `width` are
+    then the largest that it gives.
+
     `waited` is the time in seconds that the caller spent waiting, `position` the number of images
-    handed out; with the same seed and `start=position` another loader goes on from there. Each
-    broken file is named once in the log "yolo.data" and replaced; `skipped` counts how often,
+    handed out, `number` that of batches; with the same seed, `start=position` and `number=number`
+    another loader goes on from there (`number` follows from `start` where all batches are alike).
+    Each broken file is named once in the log "yolo.data" and replaced; `skipped` counts how often,
     `broken`, `unlabelled` and `repairs` hold what was met so far.
     """
 
     def __init__(
-        self, dataset, batch, height, width, augment=None, workers=None, seed=0, start=0, size=None
+        self,
+        dataset,
+        batch,
+        height,
+        width,
+        augment=None,
+        workers=None,
+        seed=0,
+        start=0,
+        number=None,
+        sizes=None,
     ):
-        self.dataset, self.batch, self.seed, self.position = dataset, batch, seed, start
+        if batch < 1:
+            raise DataError(f"batches of {batch} images: nothing to draw")
+        self.dataset, self.seed, self.position = dataset, seed, start
+        self.number = start // batch if number is None else number
         self.workers = default_workers() if workers is None else workers
         self.augment = augment or Augment()
         self.waited, self.skipped = 0.0, 0
         self.broken, self.unlabelled, self.repairs = {}, {}, {}
-        self.order = Order(len(dataset), batch, size or (height, width), seed, start)
+        sizes = sizes or (lambda number: (batch, height, width))
+        self.order = Order(len(dataset), sizes, seed, start, self.number)
         ahead = 3 * height * width * batch * AHEAD * self.workers
         self._join = _together if _shared_memory_holds(ahead) else _as_array
         self._made = None
@@ -185,6 +205,7 @@ class Loader:
         images = scaled(torch.as_tensor(batch.images))
         batch = replace(batch, images=images, boxes=torch.as_tensor(batch.boxes))
         self.position += len(batch)
+        self.number += 1
         self._note(batch.notes)
         self.waited += time.perf_counter() - started
         return batch
