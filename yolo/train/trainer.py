@@ -5,85 +5,24 @@ One iteration is `subdivisions` mini-batches whose gradients add up, then one up
 iteration is the mean over its mini-batches of `Report.cost`, the average moves by a tenth.
 """
 
-import csv
 import math
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
-from . import evaluate, plot, weights
-from .errors import YoloError
-from .network import Network
-from .ops import winograd
-from .optimizer import DarknetSGD
-from .schedule import Schedule
-
-METRICS = (
-    "iteration",
-    "loss",
-    "avg_loss",
-    "rate",
-    "map",
-    "images",
-    "seconds",
-    "wait_seconds",
-    "images_per_second",
-)
+from .. import evaluate, plot, weights
+from ..errors import YoloError
+from ..network import Network
+from ..ops import winograd
+from ..optimizer import DarknetSGD
+from ..schedule import Schedule
+from .finite import first_non_finite
+from .metrics import MetricsFile
+from .progress import Plan, Progress
 
 
 class TrainError(YoloError, RuntimeError):
     """Training cannot go on; the message names iteration, layer and images."""
-
-
-@dataclass
-class Plan:
-    """What one run does besides what the cfg says; see `python -m yolo train --help`."""
-
-    out: Path
-    name: str
-    max_batches: int
-    map_every: int | None = None  # iterations between measurements; None: never
-    thresh: float = 0.25
-    save_every: int = 1000
-    save_last_every: int = 100
-    precision: str = "fast"  # "exact": 3x3 convolutions never through Winograd
-
-
-@dataclass
-class Progress:
-    """Where a run stands after an iteration: what the progress line and metrics.csv show."""
-
-    iteration: int = 0
-    mini_batch: int = 0  # finished in the present iteration
-    loss: float = math.nan
-    avg_loss: float = math.nan
-    rate: float = 0.0
-    map: float | None = None  # measured in this iteration
-    last_map: float | None = None
-    best_map: float | None = None
-    images: int = 0
-    seconds: float = 0.0
-    wait_seconds: float = 0.0
-    images_per_second: float = 0.0
-    seconds_left: float = math.nan
-    skipped: int = 0
-    rows: list[dict] = field(default_factory=list)
-
-    def row(self):
-        """The values of one line of metrics.csv."""
-        return {key: getattr(self, key) for key in METRICS}
-
-
-def map_interval(images, batch):
-    """Iterations between two measurements: four passes over the data, at least 100."""
-    return max(100, 4 * images // max(1, batch))
-
-
-def weights_interval(max_batches):
-    """Iterations between two numbered weight files, as Darknet keeps them."""
-    return 1000 if max_batches < 10000 else 10000
 
 
 class Trainer:
@@ -228,53 +167,3 @@ class Trainer:
             plot.chart(
                 self.progress.rows, self.plan.out / "chart.png", max_batches=self.plan.max_batches
             )
-
-
-def first_non_finite(net, x):
-    """Names the first layer whose output or parameter is not finite."""
-    for layer in net.layers:
-        for name, parameter in layer.named_parameters():
-            if not parameter.isfinite().all():
-                return f"first in {name} of layer {layer.index} [{layer.section.name}]"
-            if parameter.grad is not None and not parameter.grad.isfinite().all():
-                return (
-                    f"first in the gradient of {name}, layer {layer.index} [{layer.section.name}]"
-                )
-    with torch.no_grad():
-        for layer, output in zip(net.layers, net.outputs(x), strict=True):
-            if not output.isfinite().all():
-                return f"first in the output of layer {layer.index} [{layer.section.name}]"
-    return "every layer's output is finite, the loss is not"
-
-
-class MetricsFile:
-    """metrics.csv, one line an iteration, flushed at once; goes on where an earlier run with
-    the same folder stopped."""
-
-    def __init__(self, path, iteration):
-        self.path = Path(path)
-        self.rows = self._earlier(iteration)
-
-    def _earlier(self, iteration):
-        if iteration == 0 or not self.path.is_file():
-            return []
-        with self.path.open(newline="") as file:
-            rows = [
-                {k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)
-            ]
-        kept = [row for row in rows if row["iteration"] <= iteration]
-        return [row | {"iteration": int(row["iteration"])} for row in kept]
-
-    def __enter__(self):
-        self.file = self.path.open("w", newline="")
-        self.writer = csv.DictWriter(self.file, METRICS)
-        self.writer.writeheader()
-        self.writer.writerows(self.rows)
-        return self
-
-    def write(self, row):
-        self.writer.writerow({k: "" if v is None else v for k, v in row.items()})
-        self.file.flush()
-
-    def __exit__(self, *_):
-        self.file.close()

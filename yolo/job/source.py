@@ -1,0 +1,96 @@
+"""Where images come from: a .data file, or drawn shapes with as many classes as the cfg has."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data import Augment, DataError, DataFile, Dataset, ShapesDataset
+
+SHAPES_TRAIN, SHAPES_VALID = 2000, 200  # drawn images of one pass, and held-out ones
+
+
+@dataclass
+class Source:
+    """Where images come from: what to train on, what to measure on, what the classes are."""
+
+    train: Dataset | ShapesDataset
+    valid: Dataset | ShapesDataset | None
+    names: list[str]
+    backup: Path | None = None
+
+
+def detector_classes(net):
+    """Number of classes of the network's heads; all must agree."""
+    return detection_heads(net)[-1].classes
+
+
+def detection_heads(net):
+    """The heads that find boxes; a network without one is refused."""
+    heads = [layer for layer in net.layers if hasattr(layer, "anchors")]
+    if not heads:
+        raise net.sections[0].error("the network has no [yolo] head, so it cannot train on boxes")
+    return heads
+
+
+def open_source(net, args, console):
+    """Training and validation data, checked before the first step."""
+    classes = detector_classes(net)
+    if not args.data:
+        return shapes_source(net, classes, args.seed, console)
+    train_set = open_part(args.data, "train", classes)
+    found = train_set.check()
+    console.say(
+        f"{args.data}: {len(train_set)} images to train on; of {found.images} looked at "
+        f"{len(found.unlabelled)} have no label file, {len(found.broken)} are broken"
+    )
+    valid = open_part(args.data, "valid", classes) if args.map else None
+    if valid:
+        valid.check()
+    backup = DataFile.read(args.data).get("backup")
+    names = train_set.names or [str(i) for i in range(classes)]
+    return Source(train_set, valid, names, Path(backup) if backup else None)
+
+
+def open_part(path, part, classes):
+    """The train or valid list of a .data file, whose names must be as many as the classes."""
+    dataset = Dataset.from_data(path, part, classes)
+    named = len(dataset.names) if dataset.names else DataFile.read(path).classes
+    if named and named != classes:
+        raise DataError(
+            f"{path}: {named} classes, but the network has {classes}; train with "
+            f"--classes {named}, or correct the file"
+        )
+    return dataset
+
+
+def shapes_source(net, classes, seed, console):
+    """Drawn shapes of the network's size."""
+    if classes > 80:
+        raise net.sections[-1].error(
+            f"drawn shapes have at most 80 classes, the network has {classes}; "
+            "name a data set with --data, or set --classes"
+        )
+    size = net.input_shape[1:]
+    console.say(
+        f"no --data: training on drawn shapes, {classes} classes, "
+        f"{SHAPES_TRAIN} images made in memory, {SHAPES_VALID} others held out"
+    )
+    train_set = ShapesDataset(classes, SHAPES_TRAIN, size, seed=seed, split="train")
+    valid = ShapesDataset(classes, SHAPES_VALID, size, seed=seed, split="valid")
+    return Source(train_set, valid, train_set.names)
+
+
+def augmentation(net):
+    """How training images are varied: keys of [net] and of the last head, as in Darknet."""
+    options = net.options
+    head = detection_heads(net)[-1]
+    return Augment(
+        jitter=head.jitter,
+        resize=head.resize,
+        max_boxes=head.max,
+        flip=bool(options.flip),
+        hue=options.hue,
+        saturation=options.saturation,
+        exposure=options.exposure,
+        letter_box=bool(options.letter_box),
+        mosaic=bool(options.mosaic),
+    )
