@@ -28,8 +28,8 @@ from yolo.layers.convolutional import Convolutional  # noqa: E402
 from yolo.network import Network  # noqa: E402
 from yolo.ops import conv2d  # noqa: E402
 from yolo.ops.native import library  # noqa: E402
+from yolo.ops.precision import precision  # noqa: E402
 from yolo.ops.shapes import conv_shape  # noqa: E402
-from yolo.ops.winograd import precision  # noqa: E402
 
 PASSES = ("forward", "grad_x", "grad_weight")
 # Relative distance between the two float32 results, in the sense of least squares.

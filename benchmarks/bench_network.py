@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from yolo import cfg, ops
 from yolo.network import Network
-from yolo.ops import winograd
 from yolo.plan import Plan
 
 # What Darknet (AVX2, OpenMP) took on a two-core machine of the same kind, in seconds.
@@ -75,7 +74,7 @@ def training(path, size, batch):
     boxes[:, 1] = 0
 
     def step(backend):
-        with ops.backend(backend), winograd.precision("fast"):
+        with ops.backend(backend), ops.precision("fast"):
             net.zero_grad(set_to_none=True)
             net.loss(x, boxes).total.backward()
             return [p.grad for p in net.parameters() if p.dim() == 4]

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from yolo.__main__ import main
+from yolo.commands.flags import PRECISIONS
+from yolo.ops.precision import WORDS
 
 MICRO = """
 [net]
@@ -205,6 +207,13 @@ def test_bad_input_is_one_line_and_exit_1(micro, tmp_path, capsys):
     for arguments, expected in cases:
         assert main(arguments) == 1
         assert expected in error_line(capsys)
+
+
+def test_precision_must_be_one_of_the_device(micro, capsys):
+    assert set(PRECISIONS) == {word for device in WORDS.values() for word in device}
+    for command in (["train", str(micro)], ["detect", str(micro), "w", "a.jpg"]):
+        assert main([*command, "--precision", "tf32"]) == 1
+        assert "precision tf32: cpu computes" in error_line(capsys)
 
 
 def test_summary_with_the_plan_of_kernels(micro, capsys):

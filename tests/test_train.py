@@ -9,6 +9,7 @@ import torch
 from yolo import cfg, weights
 from yolo.data import Batch
 from yolo.network import Network
+from yolo.ops import PrecisionError
 from yolo.train import MetricsFile, Plan, Progress, Trainer, TrainError, map_interval
 
 MICRO = """
@@ -139,3 +140,8 @@ def test_metrics_go_on_where_the_weights_stand(tmp_path):
 def test_map_interval_is_four_passes_at_least_100():
     assert map_interval(10, 64) == 100
     assert map_interval(64000, 64) == 4000
+
+
+def test_training_in_fp16_is_refused(net, tmp_path):
+    with pytest.raises(PrecisionError, match="fp16 needs scaled losses"):
+        Trainer(net, Batches(), Plan(tmp_path, "micro", 1, precision="fp16"))

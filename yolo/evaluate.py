@@ -97,15 +97,16 @@ class Result:
 
 
 def evaluate(
-    net, samples, iou=0.5, points=AREA, thresh=0.25, batch=1, workers=4, progress=None
-) -> Result:
+    net, samples, iou=0.5, points=AREA, thresh=0.25, batch=1, workers=4, progress=None,
+    precision=None,
+) -> Result:  # fmt: skip
     """Measures a network on images with known boxes.
 
     samples: a data set (loaded by `workers` threads), or any iterable of Samples or of pairs
         (image uint8 (H, W, 3) RGB, boxes (n, 5) class, x, y, w, h relative).
     iou: what a detection must overlap a truth by.  points: 0 area under the curve, 11 VOC 2007,
         101 COCO.  thresh: for precision, recall, F1 and average IoU.
-    progress: called with the number of images done after each batch.
+    progress: called with the number of images done after each batch.  precision: as predict's.
 
     The network is measured as it would predict, whatever its mode, and left as it is.
     """
@@ -115,7 +116,7 @@ def evaluate(
         raise ValueError(f"evaluate: points is {points}; expected 0, or at least 2 (11, 101)")
     tally = Tally(detection_heads(net)[-1][1].classes, iou, thresh)
     batch = max(1, int(batch))
-    run, skipped = inference(net, batch), []
+    run, skipped = inference(net, batch, precision), []
     for chunk in _batches(_prepared(net, samples, workers), batch, skipped):
         inputs, places, truths = zip(*chunk, strict=True)
         for found, truth in zip(

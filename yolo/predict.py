@@ -18,11 +18,13 @@ from torch import Tensor
 from . import boxes as box
 from .data.image import fit, read
 from .detections import Detections
+from .ops import precision_for
 from .ops.backend import current_backend
+from .ops.precision import precision as within
 from .plan import Plan
 
 
-def predict(net, source, thresh=0.25, nms=0.45, letterbox=None, batch=1, bgr=False):
+def predict(net, source, thresh=0.25, nms=0.45, letterbox=None, batch=1, bgr=False, precision=None):
     """Detections of an image, or a list of them for a list of images; the surest come first.
 
     source: a path; an array (H, W, 3) uint8 in RGB, or in BGR (as OpenCV reads) with bgr=True; a
@@ -33,6 +35,7 @@ def predict(net, source, thresh=0.25, nms=0.45, letterbox=None, batch=1, bgr=Fal
     nms: of two boxes of a class that overlap by more than this the less sure one is dropped.
     letterbox: keep the aspect ratio; None: as [net] letter_box says (Darknet stretches).
     batch: how many images the network gets at once.
+    precision: one of ops.precision.WORDS for the network's device; None: the device's default.
     """
     check_share("predict: thresh", thresh)
     check_share("predict: nms", nms)
@@ -40,7 +43,7 @@ def predict(net, source, thresh=0.25, nms=0.45, letterbox=None, batch=1, bgr=Fal
     keep_aspect = bool(net.options.letter_box) if letterbox is None else bool(letterbox)
     single, sources = _listed(source)
     batch = 1 if single else max(1, int(batch))
-    results, run = [], inference(net, batch)
+    results, run = [], inference(net, batch, precision)
     for chunk in _chunks(sources, batch):
         opened = [_open(item, bgr) for item in chunk]
         inputs, places = zip(*(_fit(net, image, keep_aspect) for image, _ in opened), strict=True)
@@ -89,7 +92,7 @@ def detection_heads(net):
 @torch.no_grad()
 def detect(net, run, inputs, places, thresh, nms):
     """inputs (B, C, H, W) and where each image lies on them -> [Candidates]; `run` is
-    inference(net, B)."""
+    inference(net, B, ...)."""
     parameter = next(net.parameters(), inputs)
     outputs = _run(run, inputs.to(parameter.device, parameter.dtype))
     last = detection_heads(net)[-1][1]  # Darknet takes the kind of suppression from this one
@@ -134,11 +137,11 @@ def _decode_head(layer, output, input_size, thresh):
 
 # ---- what runs in the network's place ----
 
-KEPT = 2  # batch sizes that stay compiled
-_compiled = WeakKeyDictionary()  # network -> (state of its tensors, {batch: what runs})
+KEPT = 2  # forms of a network that stay compiled
+_compiled = WeakKeyDictionary()  # network -> (state, {(batch, precision): what runs})
 
 
-def inference(net, batch=1):
+def inference(net, batch=1, precision=None):
     """What computes net(x) for up to `batch` images at a time: batch normalisation folded, and on
     the CPU compiled into one plan. Kept until any tensor of the network changes.
 
@@ -146,27 +149,36 @@ def inference(net, batch=1):
     those of our kernels and of weights.load among them. Writes through `.data` or a NumPy view are
     not counted; after such, predict from copy.deepcopy(net).
     """
+    parameter = next(net.parameters(), None)
+    form = batch, precision_for("cpu" if parameter is None else parameter.device, precision)
     if net.training:
         _compiled.pop(net, None)
-        return _compile(net, batch)
+        return _compile(net, *form)
     state = _state(net)
     known = _compiled.get(net)
     if known is None or known[0] != state:
         _compiled.pop(net, None)  # frees the old copy before the new one is made
         _compiled[net] = known = (state, {})
     runs = known[1]
-    if batch not in runs:
+    if form not in runs:
         while len(runs) >= KEPT:
             del runs[next(iter(runs))]
-        runs[batch] = _compile(net, batch)
-    return runs[batch]
+        runs[form] = _compile(net, *form)
+    return runs[form]
 
 
-def _compile(net, batch):
+def _compile(net, batch, precision):
     fused = net.fused()  # a copy: what is kept must not hold the network itself
     parameter = next(net.parameters(), None)
     plain = parameter is None or (parameter.device.type, parameter.dtype) == ("cpu", torch.float32)
-    return Plan(fused, batch) if plain and current_backend() == "native" else fused
+    if plain and current_backend() == "native":
+        return Plan(fused, batch, precision=precision)
+
+    def run(x):
+        with within(precision):
+            return fused(x)
+
+    return run
 
 
 def _state(net):

@@ -8,7 +8,9 @@ import torch
 
 from yolo import cfg, ops
 from yolo.network import Network
-from yolo.ops.cuda import PRECISIONS, choose, current_precision, operators, precision
+from yolo.ops import PrecisionError, ShapeError, precision, precision_for, shapes
+from yolo.ops.cuda import choose, operators
+from yolo.ops.precision import WORDS, half_type
 from yolo.ops.shapes import conv_shape
 
 # where yolo.ops calls the operators by
@@ -36,6 +38,7 @@ def device(machine, kernels, monkeypatch):
     """Where tensors must be for yolo.ops to run the CUDA kernels."""
     monkeypatch.setattr(operators, "kernels", lambda: kernels)
     if machine.emulated:
+        monkeypatch.setattr(shapes, "HALF_DEVICES", {"cpu"})
         assert set(CALLS) == set(operators.IMPLEMENTATIONS)
         for name, places in CALLS.items():
             for place in places:
@@ -54,7 +57,7 @@ def compare(function, *tensors, limit=1e-5):
     with torch.no_grad():
         values = function(*[t.detach() for t in leaves])
     got = function(*leaves)
-    grad_y = torch.randn(wanted.shape).to(tensors[0])
+    grad_y = torch.randn(wanted.shape).to(got)
     wanted.backward(grad_y.double())
     got.backward(grad_y)
     pairs = [(values, wanted), (got, wanted)]
@@ -64,7 +67,7 @@ def compare(function, *tensors, limit=1e-5):
         assert error <= limit * theirs.norm() + 1e-30
 
 
-@pytest.mark.parametrize("name", PRECISIONS)
+@pytest.mark.parametrize("name", WORDS["cuda"])
 @pytest.mark.parametrize("groups", [1, 2, 8])
 def test_conv2d(device, name, groups):
     limit = {"fp32": 1e-5, "tf32": 2e-3, "bf16": 1.2e-2, "fp16": 2e-3}[name]
@@ -191,12 +194,106 @@ def test_choice(monkeypatch):
 
 
 def test_precision_is_of_the_block():
-    assert current_precision() == "fp32"
+    assert precision.current == "exact"
     with precision("tf32"):
-        assert current_precision() == "tf32"
-    assert current_precision() == "fp32"
+        assert precision.current == "tf32"
+    assert precision.current == "exact"
     with pytest.raises(ValueError, match="unknown name"), precision("fp8"):
         pass
+
+
+def test_words_of_the_devices():
+    assert precision_for("cpu") == "fast" and precision_for("cuda") == "fp32"
+    assert precision_for("cuda:0", "bf16") == "bf16"
+    with pytest.raises(PrecisionError, match=r"cpu computes fast, exact.*tf32 is for cuda"):
+        precision_for("cpu", "tf32")
+
+
+def test_autocast_chooses_the_16_bit_type(monkeypatch):
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: device == "cuda")
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda device: torch.float16)
+    assert half_type(torch.device("cuda")) is torch.float16
+    assert half_type(torch.device("cpu")) is None
+
+
+def test_cpu_kernels_refuse_16_bits():
+    x = torch.randn(1, 8, 5, 5)
+    with precision("bf16"), pytest.raises(ShapeError, match="16 bits are for CUDA"):
+        ops.conv2d(x, torch.randn(8, 8, 3, 3))
+
+
+BLOCKS = """
+[net]
+width=16
+height=16
+channels=3
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=1
+pad=1
+activation=mish
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=2
+pad=1
+activation=leaky
+[maxpool]
+size=3
+stride=1
+[shortcut]
+from=-2
+activation=linear
+[upsample]
+stride=2
+[route]
+layers=-1,0
+[convolutional]
+filters=21
+size=1
+activation=linear
+[yolo]
+mask=0,1,2
+anchors=2,3, 4,4, 7,6
+classes=2
+num=3
+"""
+
+
+@pytest.fixture
+def small(tmp_path, device):
+    path = tmp_path / "small.cfg"
+    path.write_text(BLOCKS)
+    return Network(cfg.read(str(path))).to(device).train()
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_16_bits_from_end_to_end(small, device, name):
+    """Activations have 16 bits, all that is kept has 32; gradients point where the twin's do."""
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    x = torch.rand(2, 3, 16, 16, device=device)
+    boxes = torch.tensor([[0, 1, 0.5, 0.5, 0.3, 0.3], [1, 0, 0.3, 0.6, 0.4, 0.2]], device=device)
+    types = {}
+    for layer in small.layers:
+        layer.register_forward_hook(lambda m, a, y: types.__setitem__(m.index, y.dtype))
+
+    def gradients():
+        small.zero_grad()
+        small.loss(x, boxes).total.backward()
+        assert all(p.dtype == p.grad.dtype == torch.float32 for p in small.parameters())
+        return torch.cat([p.grad.flatten() for p in small.parameters()])
+
+    with precision(name):
+        got = gradients()
+        heads = small(x)
+    assert set(list(types.values())[:-1]) == {half} and types[7] == heads[0].dtype == torch.float32
+    assert all(b.dtype == torch.float32 and b.isfinite().all() for b in small.buffers())
+    with ops.backend("torch"):
+        wanted = gradients()
+    assert torch.cosine_similarity(got, wanted, 0) >= 0.999
 
 
 @pytest.mark.long

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from yolo.ops import conv2d, conv2d_act, winograd
-from yolo.ops.winograd import current_precision, precision
+from yolo.ops.precision import precision
 
 SHAPES = [
     # n, c, k, h, w
@@ -55,7 +55,7 @@ def test_it_is_asked_for_by_name(monkeypatch):
     monkeypatch.setattr(winograd, "grad_x", lambda *a: used.append("grad_x") or a[-1].zero_())
     x, weight = torch.randn(1, 32, 16, 16, requires_grad=True), torch.randn(32, 32, 3, 3)
     conv2d(x, weight, padding=1).sum().backward()
-    assert used == [] and current_precision() == "exact"
+    assert used == [] and precision.current == "exact"
     with precision("fast"):
         y = conv2d(x, weight, padding=1)
         conv2d(x, weight, padding=0)

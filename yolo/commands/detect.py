@@ -5,12 +5,13 @@ import sys
 import time
 from pathlib import Path
 
-from .flags import add_network, prepare, share
+from .flags import add_network, add_precision, prepare, share
 
 
 def add(commands):
     command = commands.add_parser("detect", help="find objects in images")
     add_network(command)
+    add_precision(command)
     command.add_argument("images", metavar="IMAGE", nargs="+")
     command.add_argument("--names", metavar="F", help="class names, one a line")
     command.add_argument("--thresh", type=share, default=0.25)
@@ -41,7 +42,11 @@ def run(args):
             continue
         started = time.perf_counter()
         found = net.predict(
-            image, thresh=args.thresh, nms=args.nms, letterbox=args.letterbox or None
+            image,
+            thresh=args.thresh,
+            nms=args.nms,
+            letterbox=args.letterbox or None,
+            precision=args.precision,
         )
         found.path = path
         print(f"{path}: {len(found)} objects in {1e3 * (time.perf_counter() - started):.1f} ms")

@@ -19,6 +19,20 @@ def share(text):
     return value
 
 
+# Every word of yolo.ops.precision.WORDS, which loading PyTorch just for --help would cost.
+PRECISIONS = ("fast", "exact", "fp32", "tf32", "bf16", "fp16")
+
+
+def add_precision(command):
+    """--precision, whose words depend on the device; prepare() checks that they fit."""
+    command.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="CPU: fast (3x3 convolutions by Winograd, errors of 4e-6 instead of 1e-6) or exact; "
+        "CUDA: fp32 (never TF32), tf32, bf16 or fp16. Default: fast, fp32",
+    )
+
+
 def add_network(command, weights=True):
     """Arguments that commands which run a network share."""
     command.add_argument("cfg", metavar="CFG", help="network description")
@@ -30,10 +44,14 @@ def add_network(command, weights=True):
 
 
 def prepare(args):
-    """Applies --threads and checks --device."""
+    """Applies --threads, checks --device, and fills in or checks --precision."""
     import torch
 
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.device == "cuda" and not torch.cuda.is_available():
         raise OSError("--device cuda: this machine, or this build of torch, has no CUDA device")
+    if hasattr(args, "precision"):
+        from ..ops import precision_for
+
+        args.precision = precision_for(args.device, args.precision)

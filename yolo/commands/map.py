@@ -2,12 +2,13 @@
 
 import json
 
-from .flags import add_network, prepare, share
+from .flags import add_network, add_precision, prepare, share
 
 
 def add(commands):
     command = commands.add_parser("map", help="mean average precision, as Darknet computes it")
     add_network(command)
+    add_precision(command)
     command.add_argument("--data", metavar="F", required=True, help=".data file")
     command.add_argument("--iou", type=share, default=0.5)
     command.add_argument("--points", type=int, choices=(0, 11, 101), default=0)
@@ -25,7 +26,8 @@ def run(args):
 
     net = load(args.cfg, args.weights, device=args.device, strict=args.strict)
     valid = open_part(args.data, "valid", detector_classes(net))
-    result = evaluate(net, valid, iou=args.iou, points=args.points, thresh=args.thresh)
+    limits = {"iou": args.iou, "points": args.points, "thresh": args.thresh}
+    result = evaluate(net, valid, **limits, precision=args.precision)
     print(result.report(valid.names))
     if args.json:
         atomic(args.json, json.dumps(result.to_dict(), indent=1) + "\n")

@@ -1,7 +1,7 @@
 """`train`: flags of a training run; `yolo.job` says what they mean."""
 
 from .console import Console
-from .flags import add_network, positive, prepare
+from .flags import add_network, add_precision, positive, prepare
 
 
 def add(commands):
@@ -24,12 +24,7 @@ def add(commands):
     )
     command.add_argument("--seed", type=int, default=0, metavar="N")
     command.add_argument("--workers", type=int, metavar="N", help="loader processes; 0: none")
-    command.add_argument(
-        "--precision",
-        choices=("fast", "exact"),
-        default="fast",
-        help="fast: 3x3 convolutions on the CPU by Winograd, errors of 4e-6 instead of 1e-6",
-    )
+    add_precision(command)
     command.add_argument("--map", action="store_true", help="measure mAP on the valid list")
     command.set_defaults(run=run)
 

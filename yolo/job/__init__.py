@@ -11,14 +11,13 @@ from .. import cfg, evaluate, weights
 from ..data import Loader
 from ..files import atomic
 from ..network import Network
+from ..ops.precision import WORDS
 from ..train import Plan, Trainer, map_interval, weights_interval
 from .changes import override, set_anchors
 from .report import finish, line
 from .source import augmentation, detector_classes, open_part, open_source
 
 __all__ = ["detector_classes", "open_part", "run"]
-
-PRECISIONS = {"fast": "3x3 convolutions by Winograd", "exact": "every convolution summed directly"}
 
 
 def run(args, console):
@@ -64,7 +63,8 @@ def train(net, source, out, name, args, console):
     console.say(
         f"{name}: {options.max_batches} iterations of {options.effective_batch} images "
         f"({options.subdivisions} mini-batches), {net.input_shape[2]}x{net.input_shape[1]}, "
-        f"{torch.get_num_threads()} threads, {PRECISIONS[args.precision]}; results in {out}"
+        f"{torch.get_num_threads()} threads, {WORDS[args.device][args.precision]}; "
+        f"results in {out}"
     )
     if options.ema_alpha:
         console.say("ema_alpha is set: averaged weights are not built yet, training goes without")
@@ -96,5 +96,5 @@ def train(net, source, out, name, args, console):
         )
     if source.valid:
         # with --map the last iteration was measured
-        result = trainer.result or evaluate.evaluate(net, source.valid)
+        result = trainer.result or evaluate.evaluate(net, source.valid, precision=args.precision)
         finish(net, source, result, out, console)

@@ -51,7 +51,7 @@ class Shortcut(Layer):
                 x = _add(x, source)
             return activate(x, self.activation)
         weight = self.weight.view(len(self.sources), -1)
-        factors = _Normalise.apply(weight, self.normalization)[:, None, :, None, None]
+        factors = _Normalise.apply(weight, self.normalization).to(x.dtype)[:, None, :, None, None]
         x = x * factors[0]
         for source, factor in zip(sources, factors[1:], strict=True):
             channels = min(source.shape[1], factor.shape[1]) if factor.shape[1] > 1 else None

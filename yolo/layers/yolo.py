@@ -98,7 +98,7 @@ class Yolo(Layer):
         return x
 
     def forward(self, x):
-        return self.activate(x)
+        return self.activate(x if x.dtype == torch.float64 else x.float())
 
     def activate(self, x):
         """The head's output as Darknet leaves it; w and h stay as they came."""

@@ -3,10 +3,11 @@
 from .activation import ACTIVATIONS, activate, bias_act
 from .backend import BACKENDS, backend, current_backend
 from .conv import conv2d, conv2d_act
-from .cuda import precision
+from .cuda import CudaError
 from .linear import linear
 from .norm import batch_norm_act
 from .pool import avgpool, maxpool2d
+from .precision import PrecisionError, precision, precision_for
 from .reorg import reorg, reorg3d
 from .shapes import ShapeError
 from .upsample import upsample
@@ -14,6 +15,8 @@ from .upsample import upsample
 __all__ = [
     "ACTIVATIONS",
     "BACKENDS",
+    "CudaError",
+    "PrecisionError",
     "ShapeError",
     "activate",
     "avgpool",
@@ -26,6 +29,7 @@ __all__ = [
     "linear",
     "maxpool2d",
     "precision",
+    "precision_for",
     "reorg",
     "reorg3d",
     "upsample",

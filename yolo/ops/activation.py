@@ -12,6 +12,7 @@ from .formulas import FORMULAS, NATIVE_ACTIVATIONS
 from .grad import first_order
 from .native import activation_codes, library, threads
 from .operator import operator
+from .precision import sum_type
 from .shapes import ShapeError, same_type
 
 ACTIVATIONS = tuple(FORMULAS)
@@ -41,7 +42,8 @@ def bias_act(x, bias, activation):
         )
     same_type("bias_act", x=x, bias=bias)
     if uses_torch() or activation not in NATIVE_ACTIVATIONS:
-        return activate(x + bias.view(1, -1, *[1] * (x.dim() - 2)), activation)
+        shifted = x + bias.view(1, -1, *[1] * (x.dim() - 2))
+        return activate(shifted.to(x.dtype), activation)
     return _bias_act(x, bias, activation)
 
 
@@ -53,7 +55,12 @@ def check_activation(name, what="activate"):
 def _expression(x, name):
     if torch.is_grad_enabled() and x.requires_grad:
         return _Expression.apply(x, name)
-    return FORMULAS[name][0](x)
+    return _value(x, name)
+
+
+def _value(x, name):
+    """f(x), 16-bit values computed in float32."""
+    return FORMULAS[name][0](x.to(sum_type(x.dtype))).to(x.dtype)
 
 
 def _bias_act(x, bias, name):
@@ -66,14 +73,15 @@ class _Expression(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, name):
         ctx.name = name
-        y = FORMULAS[name][0](x)
+        y = _value(x, name)
         ctx.save_for_backward(x, y)
         return y
 
     @staticmethod
     @first_order("activate")
     def backward(ctx, grad_y):
-        return grad_y * FORMULAS[ctx.name][1](*ctx.saved_tensors), None
+        wide = [t.to(sum_type(t.dtype)) for t in (*ctx.saved_tensors, grad_y)]
+        return (wide[2] * FORMULAS[ctx.name][1](*wide[:2])).to(grad_y.dtype), None
 
 
 class _BiasAct(torch.autograd.Function):
@@ -139,7 +147,10 @@ def _backward(grad_y, x, bias, activation):
     return grad_x
 
 
-@operator("channel_sums(Tensor x) -> Tensor", lambda x: x.new_empty(x.shape[1]))
+@operator(
+    "channel_sums(Tensor x) -> Tensor",
+    lambda x: x.new_empty(x.shape[1], dtype=sum_type(x.dtype)),
+)
 def channel_sums(x):
     """x (n, c, ...) -> (c): the sum over everything but the channels."""
     x = x.contiguous()

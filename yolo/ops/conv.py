@@ -20,17 +20,20 @@ from .formulas import NATIVE_ACTIVATIONS
 from .grad import first_order
 from .native import activation_codes, blas_threads, conv_plan, library, native_conv_shape
 from .operator import operator
+from .precision import narrowed, precision, sum_type
 from .shapes import conv_shape, pair
 
 GEOMETRY = "int[] stride, int[] padding, int[] dilation, int groups"
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """x (n, c, h, w), weight (k, c/groups, r, s), bias (k) or None -> y (n, k, p, q)."""
+    """x (n, c, h, w), weight (k, c/groups, r, s), bias (k) or None -> y (n, k, p, q), in the type
+    of x: 16 bits where the precision says so, whatever the type of weight and bias."""
+    x = narrowed(x)
     conv_shape(x, weight, bias, stride, padding, dilation, groups)
     geometry = pair(stride), pair(padding), pair(dilation), groups
     if uses_torch():
-        return F.conv2d(x, weight, bias, *geometry)
+        return F.conv2d(x, weight.to(x.dtype), _like(bias, x), *geometry)
     if _wants_grad(x, weight, bias):
         return _Conv2d.apply(x, weight, bias, geometry)
     return _forward(x, weight, bias, *geometry, "linear")
@@ -42,10 +45,15 @@ def conv2d_act(x, weight, bias, activation, stride=1, padding=0, dilation=1, gro
     fused = not (uses_torch() or _wants_grad(x, weight, bias)) and activation in NATIVE_ACTIVATIONS
     if not fused:
         return activate(conv2d(x, weight, bias, stride, padding, dilation, groups), activation)
+    x = narrowed(x)
     conv_shape(x, weight, bias, stride, padding, dilation, groups, "conv2d_act")
     return _forward(
         x, weight, bias, pair(stride), pair(padding), pair(dilation), groups, activation
     )
+
+
+def _like(bias, x):
+    return None if bias is None else bias.to(x.dtype)
 
 
 def _wants_grad(*tensors):
@@ -56,7 +64,7 @@ class _Conv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, geometry):
         ctx.geometry = geometry
-        ctx.precision = winograd.current_precision()
+        ctx.precision = precision.current
         ctx.save_for_backward(x, weight)
         return _forward(x, weight, bias, *geometry, "linear")
 
@@ -66,13 +74,14 @@ class _Conv2d(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         grad_y = grad_y if grad_y.is_cuda else grad_y.contiguous()  # CUDA: as it lies, or NHWC
         grad_x = grad_weight = grad_bias = None
-        if ctx.needs_input_grad[0]:
-            with winograd.precision(ctx.precision):
+        with precision(ctx.precision):
+            if ctx.needs_input_grad[0]:
                 grad_x = _grad_x(grad_y, weight, x.shape[2:], *ctx.geometry)
-        if ctx.needs_input_grad[1]:
-            grad_weight = _grad_weight(grad_y, x, weight.shape[2:], *ctx.geometry)
-        if ctx.needs_input_grad[2]:
-            grad_bias = channel_sums(grad_y)
+            if ctx.needs_input_grad[1]:
+                grad_weight = _grad_weight(grad_y, x, weight.shape[2:], *ctx.geometry)
+                grad_weight = grad_weight.to(weight.dtype)
+            if ctx.needs_input_grad[2]:
+                grad_bias = channel_sums(grad_y)
         return grad_x, grad_weight, grad_bias, None
 
 
@@ -140,7 +149,8 @@ def _grad_x(grad_y, weight, size, stride, padding, dilation, groups):
 
 
 def _fake_grad_weight(grad_y, x, size, stride, padding, dilation, groups):
-    return x.new_empty((grad_y.shape[1], x.shape[1] // groups, *size))
+    shape = grad_y.shape[1], x.shape[1] // groups, *size
+    return x.new_empty(shape, dtype=sum_type(x.dtype))
 
 
 @operator(

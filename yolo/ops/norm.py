@@ -22,6 +22,7 @@ from .formulas import NATIVE_ACTIVATIONS
 from .grad import first_order
 from .native import activation_codes, library, threads
 from .operator import operator
+from .precision import sum_type
 from .shapes import ShapeError, same_type
 
 
@@ -94,7 +95,8 @@ class _NormAct(torch.autograd.Function):
 
 
 def _channel_pair(x, *_):
-    return x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+    dtype = sum_type(x.dtype)
+    return x.new_empty(x.shape[1], dtype=dtype), x.new_empty(x.shape[1], dtype=dtype)
 
 
 @operator(

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 
+from .backend import uses_torch
+
 
 class ShapeError(ValueError):
     """Tensors or settings that do not fit together; the message holds every shape involved."""
@@ -104,12 +106,22 @@ def pool_shape(x, size, stride, padding, what="maxpool2d"):
     return PoolShape(n, c, h, w, p, q, size, stride, (padding[0] // 2, padding[1] // 2))
 
 
-def same_type(what, **tensors):
-    """All given tensors (None is skipped) share one device and one of float32, float64."""
-    tensors = {name: t for name, t in tensors.items() if t is not None}
-    kinds = {(t.dtype, t.device) for t in tensors.values()}
+# Kinds of device whose kernels take 16-bit tensors.
+HALF_DEVICES = {"cuda"}
+
+
+def same_type(what, x, **parameters):
+    """x and its parameters (None is skipped) share one device and one of float32, float64. Where
+    x may have 16 bits (on CUDA, or with PyTorch's operators), parameters are float32 or like x."""
+    tensors = {"x": x} | {name: t for name, t in parameters.items() if t is not None}
     listed = ", ".join(f"{name} {t.dtype} on {t.device}" for name, t in tensors.items())
-    if len(kinds) > 1:
+    half = x.dtype in (torch.float16, torch.bfloat16)
+    types = {t.dtype for t in tensors.values()} - ({torch.float32} if half else set())
+    if len(types) > 1 or len({t.device for t in tensors.values()}) > 1:
         raise ShapeError(f"{what}: tensors must share one type and device, got {listed}")
-    if kinds and next(iter(kinds))[0] not in (torch.float32, torch.float64):
+    if half and not (x.device.type in HALF_DEVICES or uses_torch()):
+        raise ShapeError(
+            f"{what}: float32 or float64 is needed on a CPU, 16 bits are for CUDA; got {listed}"
+        )
+    if not half and x.dtype not in (torch.float32, torch.float64):
         raise ShapeError(f"{what}: float32 or float64 is needed, got {listed}")

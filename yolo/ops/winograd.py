@@ -1,7 +1,7 @@
 """Winograd's convolution in training: 2.25 to 4 times fewer multiplications, about four times the
 rounding error of the direct sum (3e-5 against float64 is its limit), so it is asked for by name:
 
-    with winograd.precision("fast"):
+    with precision("fast"):
         y = conv2d(x, weight, padding=1)
 
 Forward and grad_x of float32 3x3 convolutions of stride 1 and 32 channels or more take it; all
@@ -11,17 +11,7 @@ others, and grad_weight, stay as they are.
 import torch
 
 from .native import library, native_conv_shape
-from .switch import Switch
-
-PRECISIONS = ("exact", "fast")
-
-
-precision = Switch("precision", PRECISIONS)
-
-
-def current_precision():
-    """Name of the precision that this thread's next convolution will have."""
-    return precision.current
+from .precision import precision
 
 
 def takes(shape, like):

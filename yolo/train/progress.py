@@ -18,7 +18,7 @@ class Plan:
     thresh: float = 0.25
     save_every: int = 1000
     save_last_every: int = 100
-    precision: str = "fast"  # "exact": 3x3 convolutions never through Winograd
+    precision: str = "fast"  # a word of ops.precision.WORDS for the device
 
 
 @dataclass

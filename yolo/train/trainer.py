@@ -13,7 +13,7 @@ import torch
 from .. import evaluate, plot, weights
 from ..errors import YoloError
 from ..network import Network
-from ..ops import winograd
+from ..ops import PrecisionError, precision
 from ..optimizer import DarknetSGD
 from ..schedule import Schedule
 from .finite import first_non_finite
@@ -33,6 +33,11 @@ class Trainer:
     """
 
     def __init__(self, net: Network, batches, plan: Plan, valid=None, report=None, device="cpu"):
+        if plan.precision == "fp16":
+            raise PrecisionError(
+                "training in fp16 needs scaled losses, which are not built: small gradients would "
+                "become 0; bf16 has the range of float32"
+            )
         self.net, self.batches, self.plan, self.valid = net, batches, plan, valid
         self.report = report or (lambda progress: None)
         self.device = torch.device(device)
@@ -95,7 +100,7 @@ class Trainer:
             images += len(batch.images)
             paths += batch.paths
             x = batch.images.to(self.device, non_blocking=True)
-            with winograd.precision(self.plan.precision):
+            with precision(self.plan.precision):
                 report = net.loss(x, batch.boxes.to(self.device))
                 if not math.isfinite(report.cost):
                     self.refuse(statistics, x, paths, "loss")
@@ -148,7 +153,10 @@ class Trainer:
     def measure(self):
         """Mean average precision on the validation data; keeps the best weights."""
         progress = self.progress
-        result = evaluate.evaluate(self.net, self.valid, thresh=self.plan.thresh)
+        plan = self.plan
+        result = evaluate.evaluate(
+            self.net, self.valid, thresh=plan.thresh, precision=plan.precision
+        )
         self.result = result
         progress.map = progress.last_map = result.map
         if progress.best_map is None or result.map >= progress.best_map:

@@ -6,20 +6,17 @@ in memory of PyTorch's allocator, work goes to PyTorch's current stream, and not
 tensor is taken as it lies where the kernel can, else copied once.
 """
 
-from .choose import PRECISIONS, choose, current_precision, precision
+from .choose import choose
 from .kernels import CudaError, Kernels
 from .operators import register
 from .structs import ACTIVATION_NUMBERS, TYPES
 
 __all__ = [
     "ACTIVATION_NUMBERS",
-    "PRECISIONS",
     "TYPES",
     "CudaError",
     "Kernels",
     "choose",
-    "current_precision",
-    "precision",
 ]
 
 register()

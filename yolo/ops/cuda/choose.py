@@ -1,8 +1,9 @@
-"""Which kernel computes a convolution on CUDA, and in which precision: plain functions.
+"""Which kernel computes a convolution on CUDA: plain functions.
 
-    fp32   float products and sums: stored columns; never TF32 unless asked for
-    tf32   tensor cores on float tensors, 10 bits of mantissa in products, float sums
-    bf16, fp16   tensor cores on values rounded to 16 bits, float sums
+    float64           stored columns
+    float32           stored columns; tensor cores only where the precision is tf32
+    bfloat16, float16 tensor cores
+    depthwise shapes  a kernel of their own, any type
 
 YOLO_CONV=im2col|implicit|depthwise forces one kernel, for tests and comparisons.
 """
@@ -11,29 +12,11 @@ import os
 
 import torch
 
-from ..switch import Switch
-
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 ALGORITHMS = ("im2col", "implicit", "depthwise")
-HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-precision = Switch("precision", PRECISIONS)
-
-
-def current_precision():
-    """The precision set above; autocast on CUDA chooses its own type."""
-    if torch.is_autocast_enabled("cuda"):
-        halves = {dtype: name for name, dtype in HALVES.items()}
-        return halves.get(torch.get_autocast_dtype("cuda"), precision.current)
-    return precision.current
-
-
-def compute_type(dtype, precision):
-    """The type that x and weight of `dtype` are multiplied in."""
-    return HALVES.get(precision, dtype) if dtype == torch.float32 else dtype
 
 
 def choose(shape, dtype, precision, forced=None):
-    """Name of the algorithm for a ConvShape whose tensors are multiplied as `dtype`."""
+    """Name of the algorithm for a ConvShape and an x of type `dtype`."""
     forced = forced or os.environ.get("YOLO_CONV", "")
     if forced:
         return _forced(forced, shape, dtype)

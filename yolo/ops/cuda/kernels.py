@@ -5,6 +5,7 @@ from ctypes import c_char_p, c_float, c_int64, c_void_p
 
 import torch
 
+from ...errors import YoloError
 from .layout import (
     as_float,
     empty_like,
@@ -33,7 +34,7 @@ from .structs import (
 )
 
 
-class CudaError(RuntimeError):
+class CudaError(YoloError, RuntimeError):
     """A kernel refused its arguments, or a launch failed."""
 
 

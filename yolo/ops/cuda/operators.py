@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from ..operator import implement
+from ..precision import precision, sum_type
 from ..shapes import conv_shape, pool_shape
-from .choose import choose, compute_type, current_precision
+from .choose import choose
 from .kernels import CudaError, Kernels
 
 LIBRARY = Path(__file__).parents[2] / "_cuda.so"
@@ -28,20 +29,19 @@ def kernels():
     return Kernels(LIBRARY)
 
 
-def _pass(name, x, other, shape):
-    """The method of Kernels for this pass, and both operands in the type it multiplies."""
-    precision = current_precision()
-    dtype = compute_type(x.dtype, precision)
-    algorithm = choose(shape, dtype, precision)
-    return algorithm, getattr(kernels(), f"{algorithm}_{name}"), x.to(dtype), other.to(dtype)
+def _pass(name, x, shape):
+    """Name and method of the kernel for this pass."""
+    algorithm = choose(shape, x.dtype, precision.current)
+    return algorithm, getattr(kernels(), f"{algorithm}_{name}")
 
 
 def conv2d_forward(x, weight, bias, stride, padding, dilation, groups, activation):
     shape = conv_shape(x, weight, bias, stride, padding, dilation, groups)
-    algorithm, run, left, right = _pass("forward", x, weight, shape)
+    algorithm, run = _pass("forward", x, shape)
+    weight = weight.to(x.dtype)
     if algorithm != "im2col":
-        return run(shape, left, right, bias, activation=activation).to(x.dtype)
-    y = run(shape, left, right, bias)
+        return run(shape, x, weight, bias, activation=activation)
+    y = run(shape, x, weight, bias)
     return y if activation == "linear" else bias_act_forward(y, None, activation)
 
 
@@ -49,15 +49,15 @@ def conv2d_grad_x(grad_y, weight, size, stride, padding, dilation, groups):
     c = weight.shape[1] * groups
     like = grad_y.new_empty((1,)).expand(grad_y.shape[0], c, *size)
     shape = conv_shape(like, weight, None, stride, padding, dilation, groups, "conv2d_grad_x")
-    _, run, left, right = _pass("grad_x", grad_y, weight, shape)
-    return run(shape, left, right).to(grad_y.dtype)
+    _, run = _pass("grad_x", grad_y, shape)
+    return run(shape, grad_y, weight.to(grad_y.dtype))
 
 
 def conv2d_grad_weight(grad_y, x, size, stride, padding, dilation, groups):
     like = x.new_empty((1,)).expand(grad_y.shape[1], x.shape[1] // groups, *size)
     shape = conv_shape(x, like, None, stride, padding, dilation, groups, "conv2d_grad_weight")
-    _, run, left, right = _pass("grad_weight", x, grad_y, shape)
-    return run(shape, left, right).to(x.dtype).contiguous()
+    _, run = _pass("grad_weight", x, shape)
+    return run(shape, x, grad_y).contiguous()
 
 
 def _planes(x):
@@ -67,9 +67,15 @@ def _planes(x):
     return x.reshape(*x.shape[:2], 1, -1) if x.numel() else x.new_empty((0, x.shape[1], 1, 1))
 
 
+def _channels(x, *tensors):
+    """Values of channels as the kernels take them beside x."""
+    return [t.to(sum_type(x.dtype)).contiguous() for t in tensors]
+
+
 def batch_statistics(x, rolling_mean, rolling_var, momentum, eps):
     if x.numel() == 0:
-        return x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1])
+        zeros = x.new_zeros(x.shape[1], dtype=sum_type(x.dtype))
+        return zeros, zeros.clone()
     rolling = rolling_mean.contiguous(), rolling_var.contiguous()
     mean, rstd = kernels().statistics(_planes(x), rolling, momentum, eps)
     for mine, new in zip((rolling_mean, rolling_var), rolling, strict=True):
@@ -81,7 +87,7 @@ def batch_statistics(x, rolling_mean, rolling_var, momentum, eps):
 
 
 def norm_act_forward(x, scale, bias, mean, rstd, activation):
-    channels = [t.contiguous() for t in (scale, bias, mean, rstd)]
+    channels = _channels(x, scale, bias, mean, rstd)
     y, _, _ = kernels().norm_act_forward(
         _planes(x), *channels[:2], mean=channels[2], rstd=channels[3], activation=activation
     )
@@ -89,7 +95,7 @@ def norm_act_forward(x, scale, bias, mean, rstd, activation):
 
 
 def norm_act_backward(grad_y, x, scale, bias, mean, rstd, from_batch, activation):
-    channels = [t.contiguous() for t in (scale, bias, mean, rstd)]
+    channels = _channels(x, scale, bias, mean, rstd)
     grad_x, grad_scale, grad_bias = kernels().norm_act_backward(
         _planes(grad_y), _planes(x), *channels, from_batch, activation
     )
@@ -113,7 +119,8 @@ def bias_act_forward(x, bias, activation):
         (flat,), like = _values(x)
         y, _, _ = kernels().norm_act_forward(flat, activation=activation)
         return y.as_strided(like.shape, like.stride())
-    y, _, _ = kernels().norm_act_forward(_planes(x), None, bias.contiguous(), activation=activation)
+    (bias,) = _channels(x, bias)
+    y, _, _ = kernels().norm_act_forward(_planes(x), None, bias, activation=activation)
     return y.view(x.shape)
 
 
@@ -123,8 +130,9 @@ def bias_act_backward(grad_y, x, bias, activation):
         (flat, x), like = _values(grad_y, x)
         grads = kernels().norm_act_backward(flat, x, None, *none, False, activation, sums=False)
         return grads[0].as_strided(like.shape, like.stride())
+    (bias,) = _channels(x, bias)
     grads = kernels().norm_act_backward(
-        _planes(grad_y), _planes(x), None, bias.contiguous(), None, None, False, activation, False
+        _planes(grad_y), _planes(x), None, bias, None, None, False, activation, False
     )
     return grads[0].view(x.shape)
 
