@@ -11,7 +11,7 @@ ROWS = (
     ("ops", "detections", "drawing", "data"),
     ("layers", "loss", "optimizer"),
     ("network",),
-    ("weights", "checkpoint", "plot", "summary"),
+    ("weights", "checkpoint", "plot", "figures", "summary"),
     ("predict", "evaluate", "plan"),
     ("train", "export", "job"),
     ("commands",),

@@ -1,6 +1,6 @@
 """The commands of `python -m yolo`: one file each, with `add(commands)`, which declares its
 flags, and `run(args)`, which does the work and returns the exit code (None: 0)."""
 
-from . import detect, map, summary, train
+from . import anchors, data, detect, map, summary, train
 
-COMMANDS = (summary, train, detect, map)
+COMMANDS = (summary, train, detect, map, data, anchors)

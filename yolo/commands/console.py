@@ -31,3 +31,9 @@ class Console:
                 self.bar = tqdm(total=total, file=self.stream, bar_format=form, leave=False)
             self.bar.n = done
             self.bar.set_postfix_str(text)
+
+    def clear(self):
+        """Takes the bar away, so that other lines can be printed."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

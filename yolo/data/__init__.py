@@ -6,7 +6,8 @@ batch = next(loader)                            # batch.images, batch.boxes, bat
 """
 
 from .augment import Augment
-from .dataset import Check, Dataset
+from .check import Check
+from .dataset import Dataset
 from .image import ImageError, fit, letterbox, read, stretch
 from .labels import LabelError
 from .lists import DataError, DataFile, read_list, read_names

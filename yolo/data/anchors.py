@@ -7,15 +7,29 @@ keeps the best of several starts.
 
 import numpy as np
 
+from .image import ImageError
+from .labels import LabelError
 from .lists import DataError
 
 ROUNDS, STARTS = 1000, 8
 
 
-def box_sizes(dataset, height, width):
-    """(n, 2) float64: width and height of every box of a data set, in pixels of the network."""
-    rows = [dataset.boxes(index)[0][:, 3:5] for index in range(len(dataset))]
-    sizes = np.concatenate([*rows, np.zeros((0, 2))]).astype(np.float64) * (width, height)
+def gather(dataset, progress=None):
+    """(boxes (n, 5), messages): all boxes of a data set, and why images have none to give."""
+    rows, broken = [np.zeros((0, 5), np.float32)], []
+    for index in range(len(dataset)):
+        try:
+            rows.append(dataset.boxes(index)[0])
+        except (ImageError, LabelError) as error:
+            broken.append(str(error))
+        if progress:
+            progress(index + 1)
+    return np.concatenate(rows), broken
+
+
+def box_sizes(boxes, height, width):
+    """(n, 2) float64: width and height of boxes (n, 5) in pixels of the network."""
+    sizes = boxes[:, 3:5].astype(np.float64) * (width, height)
     return sizes[(sizes > 0).all(axis=1)]
 
 
@@ -28,6 +42,31 @@ def overlaps(sizes, anchors):
 def average_iou(sizes, anchors):
     """Mean over the boxes of the IoU with the anchor that fits best."""
     return float(overlaps(sizes, anchors).max(axis=1).mean())
+
+
+def recall(sizes, anchors, iou=0.5):
+    """Share of the boxes that some anchor overlaps by more than `iou`."""
+    return float((overlaps(sizes, anchors).max(axis=1) > iou).mean())
+
+
+def masks(anchors, strides):
+    """The numbers of the anchors for each head, whose grids have these strides in pixels.
+
+    By size, as Darknet's authors advise: an anchor below 30 pixels belongs to stride 8, below 60
+    to stride 16, larger ones to stride 32; between other strides the border is 3.75 times the
+    finer one. `anchors` (k, 2) run by rising area. Every head gets at least one.
+    """
+    order = np.argsort(strides, kind="stable")
+    borders = 3.75 * np.asarray(strides, np.float64)[order][:-1]
+    if len(anchors) < len(strides):
+        raise DataError(f"{len(anchors)} anchors are too few for {len(strides)} heads")
+    ends = np.searchsorted(np.sqrt(anchors.prod(axis=1)), borders)
+    for k in range(len(ends)):  # one at least for each head before, and for each after
+        ends[k] = np.clip(ends[k], ends[k - 1] + 1 if k else 1, len(anchors) - len(ends) + k)
+    found = [[]] * len(strides)
+    for head, part in zip(order, np.split(np.arange(len(anchors)), ends), strict=True):
+        found[head] = part.tolist()
+    return found
 
 
 def fit_anchors(sizes, count, seed=0):

@@ -5,11 +5,11 @@ raises ImageError or LabelError for what cannot be used: `shapes.ShapesDataset` 
 """
 
 import os
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import image, labels
+from . import check, image, labels
+from .check import Check
 from .image import ImageError
 from .labels import LabelError
 from .lists import DataError, DataFile, Entry, read_list, read_names
@@ -34,8 +34,6 @@ __all__ = [
     "read_list",
     "read_names",
 ]
-
-BROKEN_SHARE = 0.1  # more than this among the images looked at: the data set is refused
 
 
 class Dataset:
@@ -104,51 +102,6 @@ class Dataset:
         return boxes, label, tuple(str(problem) for problem in repairs)
 
     def check(self, limit=200):
-        """Looks at up to `limit` images, spread over the list, and returns a Check; raises
+        """Looks at up to `limit` images, spread over the list, and returns a `check.Check`; raises
         DataError where more than a tenth of them are broken, or none has a label file."""
-        count = min(limit, len(self))
-        found = Check()
-        for index in np.linspace(0, len(self) - 1, count).round().astype(int):
-            found.look(self, int(index))
-        found.judge(self.path)
-        return found
-
-
-@dataclass
-class Check:
-    """What a look at some images of a data set found."""
-
-    images: int = 0
-    boxes: int = 0
-    broken: list = field(default_factory=list)  # messages
-    unlabelled: list = field(default_factory=list)  # paths
-    repairs: list = field(default_factory=list)  # messages
-
-    def look(self, dataset, index):
-        """Loads one image and books it."""
-        self.images += 1
-        try:
-            sample = dataset.load(index)
-        except (ImageError, LabelError) as error:
-            self.broken.append(str(error))
-            return
-        self.boxes += len(sample.boxes)
-        self.repairs.extend(sample.repairs)
-        if sample.unlabelled:
-            self.unlabelled.append(sample.path)
-
-    def judge(self, path):
-        """Raises DataError where training would be a waste of time."""
-        where = shown(path or "<list>")
-        if len(self.broken) > BROKEN_SHARE * self.images:
-            first = "\n  ".join(self.broken[:10])
-            raise DataError(
-                f"{where}: {len(self.broken)} of {self.images} images looked at are broken; "
-                f"the first are\n  {first}"
-            )
-        if self.unlabelled and len(self.unlabelled) == self.images - len(self.broken):
-            tried = "\n  ".join(shown(p) for p in labels.candidates(self.unlabelled[0]))
-            raise DataError(
-                f"{where}: none of {self.images} images looked at has a label file; "
-                f"for the first these were tried\n  {tried}"
-            )
+        return check.quick(self, limit)

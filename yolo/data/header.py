@@ -1,4 +1,4 @@
-"""Size of an image from the first bytes of its file, before anything is decoded."""
+"""Size and kind of an image from the first bytes of its file, before anything is decoded."""
 
 import re
 import struct
@@ -20,6 +20,18 @@ def dimensions(data):
     return None
 
 
+def sampling(data):
+    """(channels, bits of each) stated by the header of JPEG, PNG, PNM or TIFF bytes: 1 is grey, 4
+    of a JPEG or of a separated TIFF is CMYK. None for other formats and where it is not stated."""
+    for magic, read in _SAMPLING:
+        if data[: len(magic)] == magic:
+            try:
+                return read(data)
+            except (struct.error, IndexError, ValueError):
+                return None
+    return None
+
+
 def cut_short(data):
     """Whether JPEG bytes end before their picture does: older OpenCV paints the rest grey.
 
@@ -30,7 +42,18 @@ def cut_short(data):
 
 
 def _jpeg(data):
-    """Walks the segments to the frame header; thumbnails inside APP segments are stepped over."""
+    frame = _jpeg_frame(data)
+    return frame and struct.unpack_from(">HH", data, frame + 1)
+
+
+def _jpeg_sampling(data):
+    frame = _jpeg_frame(data)
+    return frame and (data[frame + 5], data[frame])
+
+
+def _jpeg_frame(data):
+    """Where the frame header (bits, height, width, channels) stands; thumbnails inside APP
+    segments are stepped over."""
     at = 2
     while True:
         while data[at] != 0xFF:  # fill bytes between segments
@@ -44,13 +67,18 @@ def _jpeg(data):
         if marker in (0xD9, 0xDA):  # end of image, start of scan: no frame header before it
             return None
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return struct.unpack_from(">HH", data, at + 3)
+            return at + 2
         at += struct.unpack_from(">H", data, at)[0]
 
 
 def _png(data):
     width, height = struct.unpack_from(">II", data, 16)
     return height, width
+
+
+def _png_sampling(data):
+    bits, kind = data[24], data[25]
+    return {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}.get(kind, 3), 8 if kind == 3 else bits
 
 
 def _bmp(data):
@@ -66,12 +94,24 @@ def _gif(data):
     return height, width
 
 
+_BLANK = rb"(?:\s|#[^\n]*\n)+"
+_PNM = re.compile(rb"P([1-6])" + 2 * (_BLANK + rb"(\d{1,9})") + rb"\s")
+_PNM_TOP = re.compile(_PNM.pattern[:-2] + _BLANK + rb"(\d{1,9})\s")
+
+
 def _pnm(data):
-    comment = rb"(?:\s|#[^\n]*\n)+"
-    found = re.match(
-        rb"P[1-6]" + comment + rb"(\d{1,9})" + comment + rb"(\d{1,9})\s", bytes(data[:4096])
-    )
-    return (int(found[2]), int(found[1])) if found else None
+    found = _PNM.match(bytes(data[:4096]))
+    return (int(found[3]), int(found[2])) if found else None
+
+
+def _pnm_sampling(data):
+    """The largest value follows the size, but for black and white (P1, P4)."""
+    if bytes(data[1:2]) in (b"1", b"4"):
+        return 1, 1
+    found = _PNM_TOP.match(bytes(data[:4096]))
+    if not found:
+        return None
+    return (3 if found[1] in (b"3", b"6") else 1), (16 if int(found[4]) > 255 else 8)
 
 
 def _webp(data):
@@ -93,16 +133,31 @@ def _webp(data):
 
 
 def _tiff(data):
-    """Tags 256 (width) and 257 (height) of the first directory; 16 or 32 bits each."""
+    tags = _tiff_tags(data)
+    return (tags[257], tags[256]) if {256, 257} <= set(tags) else None
+
+
+def _tiff_sampling(data):
+    tags = _tiff_tags(data)
+    return tags.get(277, 1), tags.get(258, 1)
+
+
+def _tiff_tags(data):
+    """Tags 256 (width), 257 (height), 258 (bits) and 277 (channels) of the first directory; 16 or
+    32 bits each, several 16-bit values behind a pointer: then the first of them."""
     order = "<" if data[:1] == b"I" else ">"
     at = struct.unpack_from(order + "I", data, 4)[0]
-    size = {}
+    tags = {}
     for entry in range(struct.unpack_from(order + "H", data, at)[0]):
-        tag, kind = struct.unpack_from(order + "HH", data, at + 2 + 12 * entry)
-        if tag in (256, 257) and kind in (3, 4):
-            value = struct.unpack_from(order + "HI"[kind - 3], data, at + 10 + 12 * entry)
-            size[tag] = value[0]
-    return (size[257], size[256]) if len(size) == 2 else None
+        place = at + 2 + 12 * entry
+        tag, kind, count = struct.unpack_from(order + "HHI", data, place)
+        if tag in (256, 257, 258, 277) and kind in (3, 4):
+            if kind == 3 and count > 2:
+                value = struct.unpack_from(order + "I", data, place + 8)[0]
+            else:
+                value = place + 8
+            tags[tag] = struct.unpack_from(order + "HI"[kind - 3], data, value)[0]
+    return tags
 
 
 _READERS = (
@@ -114,4 +169,12 @@ _READERS = (
     (b"II*\0", _tiff),
     (b"MM\0*", _tiff),
     *((b"P%d" % kind, _pnm) for kind in range(1, 7)),
+)
+
+_SAMPLING = (
+    (b"\xff\xd8\xff", _jpeg_sampling),
+    (b"\x89PNG\r\n\x1a\n", _png_sampling),
+    (b"II*\0", _tiff_sampling),
+    (b"MM\0*", _tiff_sampling),
+    *((b"P%d" % kind, _pnm_sampling) for kind in range(1, 7)),
 )

@@ -34,7 +34,11 @@ def read(path):
 
     Grey images become three equal channels, transparency is dropped, 16 bits become 8.
     """
-    data = _bytes(path)
+    return decode(contents(path), path)
+
+
+def decode(data, path):
+    """The image of a file's bytes (uint8 array), as `read` gives it; `path` for messages."""
     size = dimensions(data.data)
     if size is None:
         raise ImageError(
@@ -52,8 +56,8 @@ def read(path):
     return _decoded(data, path)
 
 
-def _bytes(path):
-    """The file's bytes; np.fromfile opens names that OpenCV cannot (Windows, not ASCII)."""
+def contents(path):
+    """The file's bytes, uint8; np.fromfile opens names that OpenCV cannot (Windows, not ASCII)."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):

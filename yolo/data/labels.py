@@ -65,16 +65,21 @@ def read(path, classes=None):
 def inspect(path, classes=None):
     """(boxes, problems) of a label file: all its problems, faults too."""
     boxes, problems = [], []
-    for number, line in enumerate(_lines(path), start=1):
-        fields = line.split()
-        if not fields:
-            continue
-        box, text = _box(fields, classes)
+    for number, box, text in rows(path, classes):
         if text:
             problems.append(Problem(os.fspath(path), number, text, fault=box is None))
         if box:
             boxes.append(box)
     return np.array(boxes, np.float32).reshape(-1, 5), problems
+
+
+def rows(path, classes=None):
+    """(line number, box, problem) of each line that is not empty. No box and a problem: a fault.
+    An empty box and a problem: left out. A box and a problem: mended."""
+    for number, line in enumerate(_lines(path), start=1):
+        fields = line.split()
+        if fields:
+            yield number, *_box(fields, classes)
 
 
 def _lines(path):
@@ -88,8 +93,7 @@ def _lines(path):
 
 
 def _box(fields, classes):
-    """(box, problem) of one line. No box and a problem: a fault. An empty box and a problem:
-    left out. A box and a problem: mended."""
+    """(box, problem) of one line, as `rows` has them."""
     if len(fields) != 5:
         return None, f"{len(fields)} values; expected 5: class x y width height"
     try:

@@ -15,9 +15,9 @@ from ..ops.precision import WORDS
 from ..train import Plan, Trainer, map_interval, weights_interval
 from .changes import override, set_anchors
 from .report import finish, line
-from .source import augmentation, detector_classes, open_part, open_source
+from .source import augmentation, detection_heads, detector_classes, open_part, open_source
 
-__all__ = ["detector_classes", "open_part", "run"]
+__all__ = ["detection_heads", "detector_classes", "open_part", "run"]
 
 
 def run(args, console):

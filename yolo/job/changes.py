@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import cfg
-from ..data.anchors import average_iou, box_sizes, fit_anchors
+from ..data.anchors import average_iou, box_sizes, fit_anchors, gather
 from .source import detection_heads
 
 
@@ -49,7 +49,7 @@ def set_anchors(net, dataset, console):
     name in all, the largest to the coarsest grid."""
     height, width = net.input_shape[1:]
     heads = sorted(detection_heads(net), key=lambda head: -head.out_shape[1] * head.out_shape[2])
-    sizes = box_sizes(dataset, height, width)
+    sizes = box_sizes(gather(dataset)[0], height, width)
     total = sum(len(head.mask) for head in heads)
     anchors = fit_anchors(sizes, total)
     before = average_iou(sizes, np.array(heads[0].anchors, np.float64))
