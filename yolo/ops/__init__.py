@@ -3,6 +3,7 @@
 from .activation import ACTIVATIONS, activate, bias_act
 from .backend import BACKENDS, backend, current_backend
 from .conv import conv2d, conv2d_act
+from .conv1d import conv1d
 from .cuda import CudaError
 from .linear import linear
 from .norm import batch_norm_act
@@ -23,6 +24,7 @@ __all__ = [
     "backend",
     "batch_norm_act",
     "bias_act",
+    "conv1d",
     "conv2d",
     "conv2d_act",
     "current_backend",
