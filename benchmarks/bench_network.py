@@ -2,23 +2,28 @@
 
     python benchmarks/bench_network.py                       the two figures of README
     python benchmarks/bench_network.py --cfg cfg/yolov4.cfg --size 608 --batch 1 --infer
+    python benchmarks/bench_network.py --peers openvino,onnxruntime,opencv,torch yolov3:416
 
-Both sides compute the same network in the same process, first once each to compare the results,
+All sides compute the same network in the same process, first once each to compare the results,
 then in turns; the ratio is the median over the turns (above 1: ours is quicker). Weights are
-random, so is the input.
+random unless a .weights file lies beside the cfg; so is the input. The peers come with the extra
+[peers].
 """
 
 import argparse
+import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from timing import header, paired
+from timing import header, paired, race, ratio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from yolo import cfg, ops
+from peers import PEERS, open_peers
+
+from yolo import cfg, ops, weights
 from yolo.network import Network
 from yolo.plan import Plan
 
@@ -28,6 +33,14 @@ DARKNET = {("yolov3", 416, 1, "inference"): 1.05, ("yolov4-tiny", 416, 8, "train
 # next to 0 its two slopes are ten times apart, and the loss has thresholds of its own. Against
 # float64 PyTorch's of yolov4-tiny are 2e-3 away, ours 4e-3, with Winograd 8e-3.
 TOLERANCE = {"inference": 1e-3, "training step": 2e-2}
+# The same for whole networks, by precision: in bf16 each layer rounds to 8 bits.
+AGREE = {"fp32": 1e-3, "bf16": 0.1}
+CFG = Path(__file__).resolve().parents[1] / "cfg"
+WEIGHTS = CFG.parents[1] / "shared" / "data" / "weights"
+NETWORKS = (
+    *("yolov3:416", "yolov4:608", "yolov4-tiny:416", "yolov3-tiny:416"),
+    "yolo-fastest-1.1-xl:320",
+)
 
 
 @dataclass
@@ -49,6 +62,9 @@ def network(path, size, seed=0):
     for name, buffer in net.named_buffers():
         if name.endswith("rolling_var"):
             buffer.fill_(1 / 3)  # keeps the size of values from layer to layer; 0 overflows
+    trained = Path(path).with_suffix(".weights")
+    if trained.exists():
+        weights.load(net, trained)
     return net
 
 
@@ -102,8 +118,35 @@ def run(case, size, batch, repeats):
     )
 
 
+def race_peers(name, size, batch, args):
+    """Our plan against every peer: checked, timed in turns, one line each."""
+    path = Path(name) if name.endswith(".cfg") else CFG / f"{name}.cfg"
+    net = network(path if path.exists() else WEIGHTS / path.name, size).fused()
+    x = torch.rand(batch, *net.input_shape)
+    precision = {"fp32": "fast"}.get(args.precision, args.precision)
+    ours = Plan(net, batch, args.threads, precision)
+    found = {"ours": ours, **open_peers(args.peers, net, x, args.threads, args.precision)}
+    expected = ours(x)
+    for peer, function in found.items():
+        error = difference(function(x), expected)
+        if not error <= AGREE[args.precision]:
+            raise SystemExit(f"{name}: {peer} differs from ours by {error:.1e}")
+    rounds = race({k: lambda f=f: f(x) for k, f in found.items()}, args.repeats)
+    for peer, times in rounds.items():
+        middle, spread = ratio(rounds["ours"], times)
+        print(
+            f"{path.stem:<20}{size:>4}{batch:>3} {args.precision:<5}{peer:<20}"
+            f"{1e3 * statistics.median(times):>9.1f} ms  x{middle:5.2f} +-{spread:.2f}",
+            flush=True,
+        )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("networks", nargs="*", metavar="cfg:size", help="raced against --peers")
+    parser.add_argument("--device", choices=("cpu",), default="cpu")
+    parser.add_argument("--peers", type=lambda text: text.split(","), help=", ".join(PEERS))
+    parser.add_argument("--precision", choices=tuple(AGREE), default="fp32", help="with --peers")
     parser.add_argument("--cfg", help="one network instead of the two of README")
     parser.add_argument("--size", type=int, default=416)
     parser.add_argument("--batch", type=int, default=1)
@@ -112,16 +155,27 @@ def main():
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
+    if unknown := set(args.peers or ()) - set(PEERS):
+        parser.error(f"--peers: no {', '.join(sorted(unknown))}; choose from {', '.join(PEERS)}")
     torch.set_num_threads(args.threads)
-    folder = Path(__file__).resolve().parents[1] / "cfg"
+    print(header(args.threads))
+    if args.peers:
+        for item in args.networks or NETWORKS:
+            name, size = item.split(":")
+            race_peers(name, int(size), args.batch, args)
+        return
+    compare_torch(args)
+
+
+def compare_torch(args):
+    """Ours and PyTorch's operators through the same network, inference and training."""
     cases = [
-        (inference, folder / "yolov3.cfg", 416, 1),
-        (training, folder / "yolov4-tiny.cfg", 416, 8),
+        (inference, CFG / "yolov3.cfg", 416, 1),
+        (training, CFG / "yolov4-tiny.cfg", 416, 8),
     ]
     if args.cfg:
         kinds = [inference] * args.infer + [training] * args.train or [inference, training]
         cases = [(kind, args.cfg, args.size, args.batch) for kind in kinds]
-    print(header(args.threads))
     print(
         f"{'network':<14}{'what':<15}{'size':>5}{'N':>4}{'ours ms':>11}{'torch ms':>11}"
         f"{'ratio':>8}{'Darknet':>9}   difference"

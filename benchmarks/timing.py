@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 SAMPLE = 2e-3  # seconds that one sample lasts at least
+WARM = 0.2  # seconds of a call that is not changed by what ran before it
 
 
 class Pair(NamedTuple):
@@ -50,10 +51,36 @@ def paired(ours, peer, repeats, clock="wall"):
         first = seconds(ours, calls[0], clock), seconds(peer, calls[1], clock)
         second = seconds(peer, calls[1], clock), seconds(ours, calls[0], clock)
         samples += [first, second[::-1]]
-    ratios = [theirs / mine for mine, theirs in samples]
+    sides = list(zip(*samples, strict=True))
+    return Pair(*map(statistics.median, sides), *ratio(*sides))
+
+
+PAUSE = 5e-3  # seconds in which the last contestant's threads fall asleep
+
+
+def race(contestants, repeats, pause=PAUSE):
+    """{name: seconds of each round}: all in turn, every second round in the opposite order.
+
+    Before each sample stands a pause, then one call that is not counted (unless a call is so long
+    that caches do not matter), so that none pays for its predecessor.
+    """
+    calls = {name: calls_for(function) for name, function in contestants.items()}
+    rounds = {name: [] for name in contestants}
+    for i in range(repeats):
+        order = list(contestants.items())
+        for name, function in order if i % 2 == 0 else reversed(order):
+            time.sleep(pause)
+            if not rounds[name] or rounds[name][-1] < WARM:
+                function()
+            rounds[name].append(seconds(function, calls[name]))
+    return rounds
+
+
+def ratio(ours, peer):
+    """Median of the rounds' ratios peer / ours, and half the distance between their quartiles."""
+    ratios = [b / a for a, b in zip(ours, peer, strict=True)]
     low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-    times = (statistics.median(side) for side in zip(*samples, strict=True))
-    return Pair(*times, statistics.median(ratios), (high - low) / 2)
+    return statistics.median(ratios), (high - low) / 2
 
 
 def geometric_mean(values):
