@@ -244,7 +244,11 @@ def test_keys_that_every_layer_has():
     [
         ("[net]", "[nett]", r"small.cfg:1: \[nett\] stands first, where \[net\] must"),
         ("[shortcut]", "[shortcutt]", r"\[shortcutt\] is not a known .* did you mean 'shortcut'"),
-        ("[shortcut]", "[lstm]", r"\[lstm\] is a section of Darknet that this program does not"),
+        (
+            "[shortcut]",
+            "[contrastive]",
+            r"\[contrastive\] is a section of Darknet",
+        ),
         ("[shortcut]", "[net]", "must be the first section"),
         ("width=32", "width=0", "needs width, height and channels"),
         ("subdivisions=2", "subdivisions=0", "must be at least 1"),

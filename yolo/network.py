@@ -56,12 +56,30 @@ class Network(nn.Module):
         self.input_shape = self.options.input_shape
         self.names = None
         self.seen = 0  # images, in training
-        self.iteration = 0  # updates of the weights
         self.is_fused = False
         self.layers = nn.ModuleList(_build(sections, self.options))
+        self.iteration = 0
         self._plan()
         self._freeze()
         self.reset_parameters(seed)
+
+    @property
+    def iteration(self):
+        """Updates of the weights so far."""
+        return self._iteration
+
+    @iteration.setter
+    def iteration(self, count):
+        self._iteration = count
+        for layer in self.layers:
+            if hasattr(layer, "iteration"):
+                layer.iteration = count
+
+    def reset_state(self):
+        """Recurrent layers forget what they have seen."""
+        for layer in self.layers:
+            if hasattr(layer, "reset"):
+                layer.reset()
 
     def reset_parameters(self, seed=0):
         """Darknet's initial values, from a seed."""

@@ -93,7 +93,8 @@ class DarknetSGD(torch.optim.Optimizer):
 
 def images_per_update(options) -> int:
     """B: whole mini-batches, as many as there are subdivisions."""
-    return max(1, options.batch // options.subdivisions) * options.subdivisions
+    steps = getattr(options, "time_steps", 1)
+    return max(1, options.batch // options.subdivisions) * options.subdivisions * steps
 
 
 def _subtract_gradients(update, params) -> None:
@@ -117,7 +118,7 @@ def _groups(layers, options) -> list[dict]:
 
 def _rule(layer, name: str, options) -> dict:
     """What one parameter of a layer is updated with."""
-    kind, is_weight = layer.section.name, name == "weight"
+    kind, is_weight = layer.section.name, name.split(".")[-1] == "weight"
     convolution = kind in ("convolutional", "conv")
     adam = bool(getattr(options, "adam", 0)) and convolution
     shortcut = kind == "shortcut"

@@ -9,7 +9,7 @@ POLICIES = ("constant", "step", "steps", "exp", "poly", "random", "sigmoid", "sg
 # Darknet reads these; they concern its memory, its graphs on a GPU, its windows and its
 # sequences of video frames, or stand in published files without being read at all.
 IGNORED = (
-    *("time_steps", "track", "augment_speed", "sequential_subdivisions", "seq_scales"),
+    *("track", "augment_speed", "sequential_subdivisions", "seq_scales"),
     *("optimized_memory", "workspace_size_limit_MB", "use_cuda_graph", "try_fix_nan"),
     *("show_receptive_field", "max_chart_loss", "attention", "max_epochs", "seen"),
 )
@@ -36,6 +36,7 @@ class NetOptions:
 
     batch: int = 1
     subdivisions: int = 1
+    time_steps: int = 1
     width: int = 0
     height: int = 0
     channels: int = 0
@@ -56,7 +57,6 @@ class NetOptions:
     sgdr_mult: int = 2
     momentum: float = 0.9
     decay: float = 0.0001
-    adam: int = 0
     adam: int = 0
     B1: float = 0.9
     B2: float = 0.999
@@ -122,7 +122,7 @@ class NetOptions:
     @property
     def mini_batch(self):
         """Images that go through the network at once in training."""
-        return max(1, self.batch // self.subdivisions)
+        return max(1, self.batch // self.subdivisions) * self.time_steps
 
     @property
     def effective_batch(self):
@@ -138,7 +138,9 @@ class NetOptions:
 
 
 # Smallest values that mean something; other whole numbers start at 0, other numbers anywhere.
-_MINIMUM = {"batch": 1, "subdivisions": 1, "step": 1, "sgdr_mult": 1, "resize_step": 1}
+_MINIMUM = dict.fromkeys(
+    ("batch", "subdivisions", "time_steps", "step", "sgdr_mult", "resize_step"), 1
+)
 
 
 def _value(section, option):

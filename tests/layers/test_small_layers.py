@@ -154,7 +154,6 @@ def test_sam(layer, image):
         ("[reorg]\nstride=2", "needs a multiple of 4 channels, not 3"),
         ("[dropout]\nprobability=1", "would leave nothing"),
         ("[dropout]\nprobability=2", "must be at most 1"),
-        ("[dropout]\ndropblock=1", "dropblock is not available"),
         ("[conv]\nfilters=2\n[conv]\n[scale_channels]\nfrom=0", "needs 2 x 1 x 1"),
         ("[conv]\n[conv]\nfilters=2\n[sam]\nfrom=0", "must have one shape"),
         ("[conv]\n[conv]\n[sam]\nfrom=0,0", "names one layer"),

@@ -4,12 +4,24 @@ from .activation import Activation
 from .avgpool import Avgpool
 from .batchnorm import Batchnorm
 from .connected import Connected
-from .convolutional import Convolutional
+from .conv_lstm import ConvLstm
 from .cost import Cost
+from .crnn import Crnn
+from .crop import Crop
 from .dropout import Dropout
+from .empty import Empty
+from .gru import Gru
+from .history import History
+from .implicit import Implicit
 from .layer import Layer, Place
-from .maxpool import Maxpool
+from .local import Local
+from .local_avgpool import LocalAvgpool
+from .lstm import Lstm
+from .maxpool import pool
+from .normalization import Normalization
+from .rare_convolutional import convolution
 from .reorg import Reorg, Reorg3d
+from .rnn import Rnn
 from .route import Route
 from .sam import Sam
 from .scale_channels import ScaleChannels
@@ -20,6 +32,7 @@ from .yolo import Yolo
 
 __all__ = ["ABSENT", "LAYERS", "Layer", "Place"]
 
+# What builds the layer of each section
 LAYERS = {
     "activation": Activation,
     "avg": Avgpool,
@@ -27,18 +40,33 @@ LAYERS = {
     "batchnorm": Batchnorm,
     "conn": Connected,
     "connected": Connected,
-    "conv": Convolutional,
-    "convolutional": Convolutional,
+    "conv": convolution,
+    "conv_lstm": ConvLstm,
+    "convolutional": convolution,
     "cost": Cost,
+    "crnn": Crnn,
+    "crop": Crop,
     "dropout": Dropout,
-    "max": Maxpool,
-    "maxpool": Maxpool,
+    "empty": Empty,
+    "gru": Gru,
+    "history": History,
+    "implicit": Implicit,
+    "local": Local,
+    "local_avg": LocalAvgpool,
+    "local_avgpool": LocalAvgpool,
+    "lrn": Normalization,
+    "lstm": Lstm,
+    "max": pool,
+    "maxpool": pool,
+    "normalization": Normalization,
     "reorg": Reorg,
     "reorg3d": Reorg3d,
+    "rnn": Rnn,
     "route": Route,
     "sam": Sam,
     "scale_channels": ScaleChannels,
     "shortcut": Shortcut,
+    "silence": Empty,
     "soft": Softmax,
     "softmax": Softmax,
     "upsample": Upsample,
@@ -46,8 +74,4 @@ LAYERS = {
 }
 
 # Sections that Darknet knows and that are not built yet
-ABSENT = (
-    *("Gaussian_yolo", "contrastive", "conv_lstm", "crnn", "crop", "detection", "empty", "gru"),
-    *("history", "implicit", "local", "local_avg", "local_avgpool", "lrn", "lstm"),
-    *("normalization", "region", "rnn", "silence"),
-)
+ABSENT = ("Gaussian_yolo", "contrastive", "detection", "region")

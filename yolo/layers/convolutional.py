@@ -10,18 +10,13 @@ from .batchnorm import EPS, rolling_buffers
 from .layer import Layer
 
 ABSENT = {
-    "antialiasing": "the blur after a strided convolution is not built yet",
     "assisted_excitation": "Darknet's own is broken (it misreads the truth boxes)",
-    "binary": "weights are real numbers",
-    "xnor": "weights and inputs are real numbers",
-    "bin_output": "outputs are real numbers",
     "sway": "kernels are not deformed",
     "rotate": "kernels are not deformed",
     "stretch": "kernels are not deformed",
     "stretch_sway": "kernels are not deformed",
     "flipped": "convert the weights with the program that wrote them",
-    "grad_centr": "gradients are not centred",
-    "reverse": "gradients are not reshaped",
+    "reverse": "Darknet's own is broken (it reshapes more than the gradients)",
     "coordconv": "Darknet's own is broken (it writes to the wrong cells)",
 }
 
@@ -53,10 +48,9 @@ class Convolutional(Layer):
         self.pad_cells = self.padding * self.dilation
 
     def _read_rare(self, section):
-        section.ignore("stream", "wait_stream", "dot", "angle")
+        # bin_output leaves out an activation before a layer that reads nothing but signs
+        section.ignore("stream", "wait_stream", "dot", "angle", "bin_output")
         self.refuse(ABSENT)
-        if section.has("share_index"):
-            raise section.error("share_index is not available: every layer has its own weights")
         if section.bool("cbn", False):
             section.warn(
                 "cbn: statistics are those of one mini-batch, as in batch_normalize", "cbn"

@@ -1,8 +1,15 @@
-"""[dropout]  in training, each value is 0 with the given probability, the others grow to match."""
+"""[dropout]  in training, each value is 0 with the given probability, the others grow to match.
+
+dropblock=1: in each channel one square of s x s values may be 0 instead, its probability and its
+side growing with the iterations until 0.85 max_batches.
+"""
 
 import torch
 
 from .layer import Layer
+
+GROWS = 0.85  # of max_batches
+SIDE = 7  # cells, where no size is given
 
 
 class Dropout(Layer):
@@ -16,17 +23,51 @@ class Dropout(Layer):
     def __init__(self, section, place):
         super().__init__(section, place)
         self.probability = section.float("probability", 0.2, 0.0, 1.0)
-        section.ignore("dropblock_size_rel", "dropblock_size_abs")
-        self.refuse({"dropblock": "values are dropped one by one"})
+        self.dropblock = section.bool("dropblock", False)
+        self.relative = section.float("dropblock_size_rel", 0.0, 0.0, 1.0)
+        self.side = int(section.float("dropblock_size_abs", 0.0, 0.0)) or (
+            0 if self.relative else SIDE
+        )
         if self.probability == 1:
             raise section.error("probability=1 would leave nothing", "probability")
+        self.grows_until = GROWS * place.options.max_batches
+        self.iteration = 0  # the network keeps it up to date
         self.begin(place)
 
     def forward(self, x):
         if not self.training or self.probability == 0:
             return x
+        if self.dropblock:
+            return self._drop_blocks(x)
         kept = torch.rand_like(x) >= self.probability
         return x * kept / (1 - self.probability)
 
+    def _drop_blocks(self, x):
+        """Where in a channel the smallest of random numbers is small enough, a square begins."""
+        height, width = x.shape[2:]
+        grown = min(1.0, self.iteration / self.grows_until) if self.grows_until else 1.0
+        side = self._block(height, width, grown)
+        draw, at = torch.rand_like(x).flatten(2).min(2)
+        hit = draw < self.probability * grown / side**2
+        rows = _covered(at // width, side, height)
+        cols = _covered(at % width, side, width)
+        dropped = hit[..., None, None] & rows[..., :, None] & cols[..., None, :]
+        share = dropped.to(x.dtype).mean((1, 2, 3), keepdim=True)
+        return x * ~dropped / (1 - share).clamp(min=1 / x[0].numel())
+
+    def _block(self, height, width, grown):
+        """The side of a square by now."""
+        smaller = min(height, width)
+        side = min(self.side, smaller) if self.side else self.relative * smaller
+        return max(1, int(grown * side))
+
     def describe(self):
-        return "", f"p = {self.probability:g}"
+        return "block" if self.dropblock else "", f"p = {self.probability:g}"
+
+
+def _covered(start, side, cells):
+    """(N, C) first cell -> (N, C, cells) whether a cell is covered; squares stay inside."""
+    last = cells - side
+    start = torch.where(start > last, start - last, start).clamp(max=last)[..., None]
+    cell = torch.arange(cells, device=start.device)
+    return (cell >= start) & (cell < start + side)

@@ -2,13 +2,17 @@
 
 from math import prod
 
+import torch
+
 from ..ops import maxpool2d
+from .blur import blur, blurred, read_mode
 from .layer import Layer
 
-ABSENT = {
-    "antialiasing": "the blur after a strided pool is not built yet",
-    "maxpool_zero_nonmax": "other values are not zeroed",
-}
+
+def pool(section, place):
+    """The layer of a [maxpool] section."""
+    rare = section.int("antialiasing", 0) or section.bool("maxpool_zero_nonmax", False)
+    return (RareMaxpool if rare else Maxpool)(section, place)
 
 
 class Maxpool(Layer):
@@ -23,8 +27,11 @@ class Maxpool(Layer):
         self.padding = section.int("padding", self.size - 1, 0)
         self.maxpool_depth = section.bool("maxpool_depth", False)
         self.out_channels = section.int("out_channels", 1, 1)
-        self.refuse(ABSENT)
+        self._read_rare(section)
         self.begin(place)
+
+    def _read_rare(self, section):
+        """Keys of RareMaxpool."""
 
     def shape(self, x):
         channels, height, width = x
@@ -68,3 +75,32 @@ class Maxpool(Layer):
         down, across = self.stride
         stride = str(down) if down == across else f"{across}x{down}"
         return "", f"{self.size} x {self.size} / {stride}"
+
+
+class RareMaxpool(Maxpool):
+    """antialiasing: stride 1, then a blur with the stride; maxpool_zero_nonmax: what is not the
+    largest of its own window becomes 0."""
+
+    def _read_rare(self, section):
+        self.antialiasing = read_mode(section)
+        self.zero = section.bool("maxpool_zero_nonmax", False)
+        if self.maxpool_depth and self.antialiasing:
+            raise section.error("antialiasing does not go with maxpool_depth", "antialiasing")
+        self.blur_stride = self.stride
+        if self.antialiasing:
+            self.stride = 1, 1
+
+    def shape(self, x):
+        out = super().shape(x)
+        if self.zero and out != x:
+            raise self.section.error(
+                "maxpool_zero_nonmax needs an output of the input's size: stride=1",
+                "maxpool_zero_nonmax",
+            )
+        return blurred(out, self.antialiasing, self.blur_stride) if self.antialiasing else out
+
+    def forward(self, x):
+        y = super().forward(x)
+        if self.zero:
+            y = torch.where(y == x, y, 0.0)
+        return blur(y, self.antialiasing, self.blur_stride) if self.antialiasing else y
