@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from . import augment as augmentation
 from .augment import Augment
 from .image import ImageError, Placement, fit
 from .labels import LabelError
@@ -65,8 +64,8 @@ class Order:
 class _Samples:
     """What workers run: a draw -> (augmented sample, notes). Map style, as DataLoader wants."""
 
-    def __init__(self, dataset, options):
-        self.dataset, self.options = dataset, options
+    def __init__(self, dataset, augment):
+        self.dataset, self.augment = dataset, augment
 
     def __len__(self):
         return len(self.dataset)
@@ -75,10 +74,10 @@ class _Samples:
         index, seed, size = draw
         rng = np.random.default_rng((*seed, 1))
         notes = Notes()
-        wanted = augmentation.images_needed(self.options, rng)
+        wanted = self.augment.images_needed(rng)
         indices = [index, *(int(i) for i in rng.integers(len(self), size=wanted - 1))]
         samples = [self._load(i, (*seed, 2, n), notes) for n, i in enumerate(indices)]
-        return augmentation.make(samples, size, self.options, rng), notes
+        return self.augment.make(samples, size, rng), notes
 
     def _load(self, index, seed, notes):
         """The image `index`, or another one, chosen by `seed`, where it is broken."""
@@ -148,7 +147,8 @@ def _shared_memory_holds(size):
 def _as_array(items):
     """As `_together`, with arrays: they travel through a pipe, slower, but need no /dev/shm."""
     batch = _together(items)
-    return replace(batch, images=batch.images.numpy(), boxes=batch.boxes.numpy())
+    labels = None if batch.labels is None else batch.labels.numpy()
+    return replace(batch, images=batch.images.numpy(), boxes=batch.boxes.numpy(), labels=labels)
 
 
 class Loader:
@@ -203,7 +203,8 @@ class Loader:
             self._made = _made_by(samples, self.workers, batch_sampler=order, collate_fn=join)
         batch = next(self._made)
         images = scaled(torch.as_tensor(batch.images))
-        batch = replace(batch, images=images, boxes=torch.as_tensor(batch.boxes))
+        labels = None if batch.labels is None else torch.as_tensor(batch.labels)
+        batch = replace(batch, images=images, boxes=torch.as_tensor(batch.boxes), labels=labels)
         self.position += len(batch)
         self.number += 1
         self._note(batch.notes)

@@ -16,6 +16,7 @@ class Sample:
     path: str
     unlabelled: bool = False  # there is no label file
     repairs: tuple = ()  # lines of the label file that were mended or left out, as text
+    labels: np.ndarray | None = None  # float32 (classes,): how much of each; classifiers only
 
 
 @dataclass
@@ -47,6 +48,12 @@ class Batch:
     boxes: Tensor  # float32 (N, 6): image in the batch, class, x, y, w, h, relative
     paths: list
     notes: Notes = field(default_factory=Notes)
+    labels: Tensor | None = None  # float32 (B, classes), for classifiers
+
+    @property
+    def truth(self):
+        """What the network's loss compares with: labels, or else boxes."""
+        return self.boxes if self.labels is None else self.labels
 
     def __len__(self):
         return len(self.images)
@@ -62,7 +69,11 @@ def collate(samples):
         number = np.full((len(sample.boxes), 1), index, np.float32)
         rows.append(np.concatenate((number, sample.boxes), axis=1))
     boxes = torch.from_numpy(np.concatenate(rows).astype(np.float32, copy=False))
-    return Batch(torch.from_numpy(images), boxes, [sample.path for sample in samples])
+    labels = None
+    if samples[0].labels is not None:
+        labels = torch.from_numpy(np.stack([sample.labels for sample in samples]))
+    paths = [sample.path for sample in samples]
+    return Batch(torch.from_numpy(images), boxes, paths, labels=labels)
 
 
 def scaled(images):
