@@ -9,7 +9,7 @@ POLICIES = ("constant", "step", "steps", "exp", "poly", "random", "sigmoid", "sg
 # Darknet reads these; they concern its memory, its graphs on a GPU, its windows and its
 # sequences of video frames, or stand in published files without being read at all.
 IGNORED = (
-    *("track", "augment_speed", "sequential_subdivisions", "seq_scales"),
+    *("augment_speed", "sequential_subdivisions", "seq_scales"),
     *("optimized_memory", "workspace_size_limit_MB", "use_cuda_graph", "try_fix_nan"),
     *("show_receptive_field", "max_chart_loss", "attention", "max_epochs", "seen"),
 )
@@ -19,6 +19,7 @@ ABSENT = {
     "adversarial_lr": "there is no adversarial pass",
     "contrastive": "there is no contrastive training",
     "unsupervised": "labels are needed",
+    "track": "images are drawn one by one, not as sequences of video frames",
     "dynamic_minibatch": "the mini-batch keeps its size",
     "weights_reject_freq": "similar filters are kept",
     "equidistant_point": "every delta counts",

@@ -83,6 +83,8 @@ def augmentation(net):
     """How training images are varied: keys of [net] and of the last head, as in Darknet."""
     options = net.options
     head = detection_heads(net)[-1]
+    if options.cutmix:
+        net.sections[0].warn("cutmix is for classifiers; a detector goes without", "cutmix")
     return Augment(
         jitter=head.jitter,
         resize=head.resize,
@@ -93,4 +95,7 @@ def augmentation(net):
         exposure=options.exposure,
         letter_box=bool(options.letter_box),
         mosaic=bool(options.mosaic),
+        mixup=bool(options.mixup),
+        blur=options.blur,
+        gaussian_noise=options.gaussian_noise,
     )

@@ -7,6 +7,7 @@ import pytest
 from rectangles import BLUE, COLOURS, RED, SIZE, check, colourful, painted, random_rectangle
 
 from yolo.data.augment import Augment
+from yolo.data.lists import DataError
 from yolo.data.sample import Sample
 
 PAIR = RED, BLUE
@@ -62,7 +63,7 @@ def test_the_source_is_not_changed():
 
 @pytest.mark.parametrize("bad", [dict(resize=0), dict(saturation=-1), dict(exposure=math.inf)])
 def test_options_that_make_no_sense_are_refused(bad):
-    with pytest.raises(ValueError, match="expected a number above 0"):
+    with pytest.raises(DataError, match="expected a number above 0"):
         Augment(**bad)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..lists import DataError
 from ..sample import Sample
 from .colour import draw_colours, factor, recolour
 from .mosaic import CORNERS, draw_cut, quadrant
@@ -40,9 +41,9 @@ class ClassifierAugment:
     def __post_init__(self):
         for key in ("aspect", "saturation", "exposure"):
             if not 0 < getattr(self, key) < math.inf:
-                raise ValueError(f"{key} = {getattr(self, key)}; expected a number above 0")
+                raise DataError(f"{key} = {getattr(self, key)}; expected a number above 0")
         if not 1 <= self.min_crop <= self.max_crop:
-            raise ValueError(
+            raise DataError(
                 f"min_crop = {self.min_crop}, max_crop = {self.max_crop}; expected "
                 "1 <= min_crop <= max_crop"
             )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..lists import DataError
 from ..sample import Sample
 from .mosaic import CORNERS, draw_cut, tiles
 from .place import clip, rows
@@ -37,7 +38,7 @@ class Augment:
     def __post_init__(self):
         for key in ("resize", "saturation", "exposure"):
             if not 0 < getattr(self, key) < math.inf:
-                raise ValueError(f"{key} = {getattr(self, key)}; expected a number above 0")
+                raise DataError(f"{key} = {getattr(self, key)}; expected a number above 0")
 
     def images_needed(self, rng):
         """How many images go into the next sample: several every other time."""
