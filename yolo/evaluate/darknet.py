@@ -1,27 +1,19 @@
 """Mean average precision as Darknet's `detector map` computes it.
 
-    result = evaluate(net, dataset)         # or any iterable of (image, boxes)
-    print(result.report(dataset.names))
-
 Every box above 0.005 counts for the curve, suppression is at 0.45. A detection is right when it
 overlaps a truth of its class by more than `iou` and no surer detection has taken that truth. The
 counts at `thresh` (precision, recall, F1, average IoU) are separate: there the first detection in
 Darknet's array takes the truth, even one below `thresh`.
 """
 
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
 
-from . import boxes as box
-from .data.image import ImageError, fit
-from .data.labels import LabelError
-from .predict import check_share, detect, detection_heads, inference
+from .. import boxes as box
+from .curve import area_under_curve, interpolated, precision_recall
 
 LOWEST, SUPPRESSION = 0.005, 0.45  # thresholds of detection and of suppression
 AREA, VOC, COCO = 0, 11, 101  # points of the precision-recall curve
@@ -96,101 +88,6 @@ class Result:
             yield f" {len(self.skipped)} images could not be used; the first: {self.skipped[0]}"
 
 
-def evaluate(
-    net, samples, iou=0.5, points=AREA, thresh=0.25, batch=1, workers=4, progress=None,
-    precision=None,
-) -> Result:  # fmt: skip
-    """Measures a network on images with known boxes.
-
-    samples: a data set (loaded by `workers` threads), or any iterable of Samples or of pairs
-        (image uint8 (H, W, 3) RGB, boxes (n, 5) class, x, y, w, h relative).
-    iou: what a detection must overlap a truth by.  points: 0 area under the curve, 11 VOC 2007,
-        101 COCO.  thresh: for precision, recall, F1 and average IoU.
-    progress: called with the number of images done after each batch.  precision: as predict's.
-
-    The network is measured as it would predict, whatever its mode, and left as it is.
-    """
-    check_share("evaluate: iou", iou)
-    check_share("evaluate: thresh", thresh)
-    if points != AREA and points < 2:
-        raise ValueError(f"evaluate: points is {points}; expected 0, or at least 2 (11, 101)")
-    tally = Tally(detection_heads(net)[-1][1].classes, iou, thresh)
-    batch = max(1, int(batch))
-    run, skipped = inference(net, batch, precision), []
-    for chunk in _batches(_prepared(net, samples, workers), batch, skipped):
-        inputs, places, truths = zip(*chunk, strict=True)
-        for found, truth in zip(
-            detect(net, run, torch.stack(inputs), places, LOWEST, SUPPRESSION), truths, strict=True
-        ):
-            tally.add(found, truth)
-        if progress:
-            progress(tally.images)
-    if skipped and not tally.images:
-        raise type(skipped[0])(f"none of {len(skipped)} images can be used; first: {skipped[0]}")
-    result = tally.result(points)
-    result.skipped = [str(error) for error in skipped]
-    return result
-
-
-# ---- images, a few ahead of the network ----
-
-
-def _prepared(net, samples, workers):
-    """(input, placement, truth boxes) of each sample in order, or the error that it gave."""
-    if isinstance(samples, Sequence) or hasattr(samples, "__getitem__"):
-        jobs = (partial(_load, net, samples, i) for i in range(len(samples)))
-    else:
-        jobs = (partial(_prepare, net, item) for item in samples)
-    with ThreadPoolExecutor(max(1, workers), "yolo-evaluate") as pool:
-        pending = deque()
-        try:
-            for job in jobs:
-                pending.append(pool.submit(job))
-                if len(pending) > 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _load(net, samples, index):
-    try:
-        return _prepare(net, samples[index])
-    except (ImageError, LabelError) as error:
-        return error
-
-
-def _prepare(net, sample):
-    image, boxes = (sample.image, sample.boxes) if hasattr(sample, "image") else sample[:2]
-    boxes = np.asarray(boxes, np.float32)
-    if boxes.size == 0:
-        boxes = boxes.reshape(0, 5)
-    if boxes.ndim != 2 or boxes.shape[1] != 5:
-        raise ValueError(
-            f"evaluate: boxes have shape {boxes.shape}, expected (n, 5): class, x, y, w, h"
-        )
-    x, place = fit(image, *net.input_shape[1:], bool(net.options.letter_box))
-    return torch.from_numpy(x), place, torch.from_numpy(boxes)
-
-
-def _batches(prepared, size, skipped):
-    chunk = []
-    for item in prepared:
-        if isinstance(item, Exception):
-            skipped.append(item)
-            continue
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
-# ---- matching ----
-
-
 class Tally:
     """Matches detections with truths, image by image, and keeps what the curve needs."""
 
@@ -202,15 +99,27 @@ class Tally:
         self.iou_sum = 0.0
         self.records = []  # (probability, class, number of the truth or -1) of each image
 
-    def add(self, found, truth) -> None:
-        """found: Candidates after suppression, in Darknet's order; truth (n, 5)."""
+    def see(self, seen) -> None:
+        """Takes what a Pass saw of one image."""
+        self.add(seen.found, seen.truth, seen.difficult)
+
+    def add(self, found, truth, difficult=None) -> None:
+        """found: Candidates after suppression, in Darknet's order; truth (n, 5); difficult (n, 5):
+        boxes that need not be found."""
         labels = self._labels(truth)
         rows, classes = torch.nonzero(found.probs, as_tuple=True)  # box by box, then by class
         prob = found.probs[rows, classes].numpy()
-        overlap, matched = match(found.boxes_xywh[rows], classes, truth[:, 1:], labels, self.iou)
+        boxes = found.boxes_xywh[rows]
+        overlap, matched = match(boxes, classes, truth[:, 1:], labels, self.iou)
+        kept = np.ones(len(prob), bool)
+        if difficult is not None:  # what meets such a box and no other is forgotten, not false
+            hard = match(boxes, classes, difficult[:, 1:], difficult[:, 0].long(), self.iou)[1]
+            kept = (matched.numpy() >= 0) | (hard.numpy() < 0)
         classes, overlap, matched = classes.numpy(), overlap.numpy(), matched.numpy()
+        # As Darknet, the counts at the threshold take no notice of difficult boxes.
         self._count(prob, classes, overlap, matched)
-        self.records.append((prob, classes, np.where(matched >= 0, matched + self.truths, -1)))
+        numbers = np.where(matched >= 0, matched + self.truths, -1)
+        self.records.append((prob[kept], classes[kept], numbers[kept]))
         self.class_truths += np.bincount(labels.numpy(), minlength=self.classes)
         self.truths += len(truth)
         self.images += 1
@@ -226,7 +135,7 @@ class Tally:
 
     def _count(self, prob, classes, overlap, matched):
         """The counts at `thresh`, where the first record of a truth takes it."""
-        first = _first_of_each(matched)
+        first = first_of_each(matched)
         shown = prob > self.thresh
         right, wrong = shown & first, shown & ~first
         self.class_tp += np.bincount(classes[right], minlength=self.classes)
@@ -259,6 +168,10 @@ class Tally:
             images=self.images,
         )
 
+    def curves(self):
+        """(precision, recall) of each class, None of one without truths."""
+        return class_curves(*self._all_records(), self.class_truths)
+
     def _all_records(self):
         if not self.records:
             return np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -278,41 +191,28 @@ def match(boxes, classes, truth_boxes, truth_classes, iou):
     return best, which.where(best > iou, -1)
 
 
-def _first_of_each(numbers):
+def first_of_each(numbers):
     """True where a number that is not -1 stands for the first time."""
     first = np.zeros(len(numbers), bool)
     first[np.unique(numbers, return_index=True)[1]] = True
     return first & (numbers >= 0)
 
 
-def average_precisions(prob, classes, truth, class_truths, points=AREA) -> list[float]:
-    """AP of each class. prob, class, number of the matched truth or -1: (n) in Darknet's order."""
+def class_curves(prob, classes, truth, class_truths):
+    """(precision, recall) along the detections of each class, the surest first, or None."""
     rank = np.argsort(-prob, kind="stable")
-    classes, right = classes[rank], _first_of_each(truth[rank])
-    curve = area_under_curve if points == AREA else partial(interpolated, points=points)
+    classes, right = classes[rank], first_of_each(truth[rank])
     return [
-        curve(*precision_recall(right[classes == c], int(count))) if count else 0.0
+        precision_recall(right[classes == c], int(count)) if count else None
         for c, count in enumerate(class_truths)
     ]
 
 
-def precision_recall(right, count):
-    """Precision and recall after each detection, the surest first."""
-    tp = np.cumsum(right)
-    return tp / np.arange(1, len(right) + 1), tp / count
-
-
-def area_under_curve(precision, recall) -> float:
-    """Every step of the recall times the best precision at that recall or beyond."""
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float((np.diff(recall, prepend=0.0) * envelope).sum())
-
-
-def interpolated(precision, recall, points: int) -> float:
-    """Mean over `points` levels of recall of the best precision at that level or beyond."""
-    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    levels = np.arange(points) / (points - 1)
-    return float(envelope[np.searchsorted(recall, levels)].mean())
+def average_precisions(prob, classes, truth, class_truths, points=AREA) -> list[float]:
+    """AP of each class. prob, class, number of the matched truth or -1: (n) in Darknet's order."""
+    area = area_under_curve if points == AREA else partial(interpolated, points=points)
+    curves = class_curves(prob, classes, truth, class_truths)
+    return [area(*curve) if curve else 0.0 for curve in curves]
 
 
 def _share(part, whole) -> float:

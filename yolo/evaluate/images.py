@@ -1,0 +1,132 @@
+"""A network's pass over images with known boxes: what every protocol judges."""
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.image import ImageError, Placement, fit
+from ..data.labels import LabelError
+from ..predict import Candidates, detect, inference
+
+
+@dataclass
+class Prepared:
+    """One image as the network gets it, with its truth."""
+
+    index: int  # among the samples
+    x: Tensor  # (3, height, width) of the network
+    place: Placement
+    truth: Tensor  # (n, 5): class, x, y, w, h relative to the image
+    difficult: Tensor | None  # (n, 5) boxes that need not be found
+    shape: tuple  # (height, width) of the image
+    path: str | None
+
+
+@dataclass
+class Seen:
+    """One image after the network has seen it."""
+
+    index: int
+    found: Candidates  # after suppression, in Darknet's order
+    truth: Tensor
+    difficult: Tensor | None
+    shape: tuple
+    path: str | None
+
+
+class Pass:
+    """The images of a data set and what the network finds in each: iterate once, get `Seen`.
+
+    samples: a data set (loaded by `workers` threads), or any iterable of Samples or of pairs
+        (image uint8 (H, W, 3) RGB, boxes (n, 5) class, x, y, w, h relative).
+    thresh, nms: of detection and of suppression.  precision: as predict's.
+    difficult: another data set of the same images, with the boxes that need not be found.
+
+    `skipped` has the errors of the images that could not be used.
+    """
+
+    def __init__(self, net, samples, thresh, nms, batch=1, workers=4, precision=None,
+                 difficult=None):  # fmt: skip
+        self.net, self.samples, self.difficult = net, samples, difficult
+        self.thresh, self.nms = thresh, nms
+        self.batch, self.workers, self.precision = max(1, int(batch)), max(1, workers), precision
+        self.skipped = []
+
+    def __iter__(self):
+        run, seen = inference(self.net, self.batch, self.precision), 0
+        for chunk in self._batches():
+            inputs, places = torch.stack([p.x for p in chunk]), [p.place for p in chunk]
+            found = detect(self.net, run, inputs, places, self.thresh, self.nms)
+            for p, candidates in zip(chunk, found, strict=True):
+                yield Seen(p.index, candidates, p.truth, p.difficult, p.shape, p.path)
+            seen += len(chunk)
+        if self.skipped and not seen:
+            first = self.skipped[0]
+            raise type(first)(f"none of {len(self.skipped)} images can be used; first: {first}")
+
+    def _batches(self):
+        chunk = []
+        for item in self._prepared():
+            if isinstance(item, Exception):
+                self.skipped.append(item)
+                continue
+            chunk.append(item)
+            if len(chunk) == self.batch:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def _prepared(self):
+        """Prepared, or the error that a sample gave, in order; a few ahead of the network."""
+        samples = self.samples
+        if isinstance(samples, Sequence) or hasattr(samples, "__getitem__"):
+            jobs = (partial(self._load, index) for index in range(len(samples)))
+        else:
+            jobs = (partial(self._prepare, k, item) for k, item in enumerate(samples))
+        with ThreadPoolExecutor(self.workers, "yolo-evaluate") as pool:
+            pending = deque()
+            try:
+                for job in jobs:
+                    pending.append(pool.submit(job))
+                    if len(pending) > 2 * self.workers:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _load(self, index):
+        try:
+            return self._prepare(index, self.samples[index])
+        except (ImageError, LabelError) as error:
+            return error
+
+    def _prepare(self, index, sample):
+        known = hasattr(sample, "image")
+        image, boxes = (sample.image, sample.boxes) if known else sample[:2]
+        hard = None if self.difficult is None else _checked(self.difficult.boxes(index)[0])
+        net = self.net
+        x, place = fit(image, *net.input_shape[1:], bool(net.options.letter_box))
+        path = sample.path if known else None
+        return Prepared(
+            index, torch.from_numpy(x), place, _checked(boxes), hard, image.shape[:2], path
+        )
+
+
+def _checked(boxes):
+    """Boxes (n, 5) as a tensor; none may have any shape."""
+    boxes = np.asarray(boxes, np.float32)
+    if boxes.size == 0:
+        boxes = boxes.reshape(0, 5)
+    if boxes.ndim != 2 or boxes.shape[1] != 5:
+        raise ValueError(
+            f"evaluate: boxes have shape {boxes.shape}, expected (n, 5): class, x, y, w, h"
+        )
+    return torch.from_numpy(boxes)
