@@ -99,7 +99,9 @@ def test_similarities_are_symmetric_and_at_most_1(similarity):
 
 def plain_nms(boxes, probs, thresh, kind, beta):
     """The same, by one sort of one list after another and a double loop."""
-    similar = {"default": iou, "greedynms": diou}.get(kind, lambda a, b: diou(a, b, beta))
+    similar = {"default": iou, "cornersnms": iou, "greedynms": diou}.get(
+        kind, lambda a, b: diou(a, b, beta)
+    )
     boxes, probs = list(boxes), [list(p) for p in probs.tolist()]
     order = list(range(len(boxes)))
     for k in range(len(probs[0]) if probs else 0):

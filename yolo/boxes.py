@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-NMS_KINDS = ("default", "greedynms", "diounms")
+NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 BAND = 1 << 20  # elements of a similarity matrix that are computed at a time
 WIDEST = 1 << 14  # boxes whose similarity matrix (booleans) is kept whole
 CALLS = 20_000  # elements that take as long as the calls for one matrix do
@@ -112,8 +112,8 @@ def nms(
 
     For each class in turn the boxes are taken by falling probability, and each one still standing
     silences every later box whose similarity with it exceeds `thresh`. The similarity is `iou`
-    (default), `diou` with exponent 0.6 (greedynms) or with exponent `beta` (diounms). Boxes of
-    objectness 0 take no part.
+    (default, cornersnms), `diou` with exponent 0.6 (greedynms) or with exponent `beta` (diounms).
+    Boxes of objectness 0 take no part.
     """
     _check_nms(boxes_xywh, probs, kind)
     similar = _criterion(kind, beta)
@@ -160,7 +160,7 @@ def _check_nms(boxes: Tensor, probs: Tensor, kind: str) -> None:
 
 
 def _criterion(kind: str, beta: float):
-    if kind == "default":
+    if kind in ("default", "cornersnms"):  # as in Darknet, whose merging of corners is switched off
         return iou
     exponent = 0.6 if kind == "greedynms" else beta
     return lambda a, b: diou(a, b, exponent)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .cfg import suggestion
 from .layers import ABSENT, LAYERS, Place
 from .layers.layer import check_outputs, times
+from .loss.filters import delta_filters
 from .options import NetOptions
 
 
@@ -25,6 +26,7 @@ class State:
     input_shape: tuple  # (C, H, W)
     iteration: int
     seen: int
+    filters: object = None  # loss.filters.DeltaFilters, where [net] asks for it
 
     @property
     def height(self):
@@ -59,6 +61,7 @@ class Network(nn.Module):
         self.is_fused = False
         self.layers = nn.ModuleList(_build(sections, self.options))
         self.iteration = 0
+        self.delta_filters = delta_filters(self.options)
         self._plan()
         self._freeze()
         self.reset_parameters(seed)
@@ -156,7 +159,7 @@ class Network(nn.Module):
 
     def loss(self, x, truth):
         """truth: boxes (M, 6) image index, class, x, y, w, h, relative; or labels (N)."""
-        state = State(self.options, self.input_shape, self.iteration, self.seen)
+        state = State(self.options, self.input_shape, self.iteration, self.seen, self.delta_filters)
         heads, indices = [], []
 
         def visit(layer, inputs):

@@ -22,9 +22,6 @@ ABSENT = {
     "track": "images are drawn one by one, not as sequences of video frames",
     "dynamic_minibatch": "the mini-batch keeps its size",
     "weights_reject_freq": "similar filters are kept",
-    "equidistant_point": "every delta counts",
-    "badlabels_rejection_percentage": "every delta counts",
-    "num_sigmas_reject_badlabels": "every delta counts",
 }
 
 
@@ -80,6 +77,9 @@ class NetOptions:
     mosaic_bound: int = 0
     letter_box: int = 0
     label_smooth_eps: float = 0.0
+    equidistant_point: int = 0
+    badlabels_rejection_percentage: float = 0.0
+    num_sigmas_reject_badlabels: float = 0.0
     min_crop: int = 0
     max_crop: int = 0
     contrastive_jit_flip: int = 0

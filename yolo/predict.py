@@ -73,7 +73,9 @@ class Candidates:
         height, width = image_size
         corners = box.xywh_to_xyxy(self.boxes_xywh[rows]) * torch.tensor([width, height] * 2)
         scores = self.probs[rows, classes]
-        found = Detections(corners, scores, classes, names, image_size, path)
+        whole = corners.isfinite().all(1)  # pixels may overflow where shares of the image do not
+        found = (part[whole] for part in (corners, scores, classes))
+        found = Detections(*found, names, image_size, path)
         return found.sorted()
 
 
@@ -82,7 +84,7 @@ def detection_heads(net):
     layers = [net.layers[index] for index in net.heads]
     heads = [(i, layer) for i, layer in enumerate(layers) if hasattr(layer, "decode")]
     if not heads:
-        raise ValueError(f"{net.cfg_path}: has no [yolo] head, so it finds no objects")
+        raise ValueError(f"{net.cfg_path}: has no head such as [yolo], so it finds no objects")
     counts = {layer.classes for _, layer in heads}
     if len(counts) > 1:
         raise ValueError(f"{net.cfg_path}: heads differ in classes: {sorted(counts)}")
@@ -124,7 +126,7 @@ def _decode_head(layer, output, input_size, thresh):
     boxes, objectness, scores = layer.decode(output.float(), input_size)
     # decode() has the anchors outside the cells, Darknet inside.
     cells = torch.arange(objectness.shape[1], device=output.device)
-    cells = cells.view(len(layer.mask), -1).T.flatten()
+    cells = cells.view(layer.boxes_per_cell, -1).T.flatten()
     results = []
     for b in range(len(output)):
         chosen = cells[objectness[b, cells] > thresh]

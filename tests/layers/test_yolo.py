@@ -74,5 +74,7 @@ def test_too_few_anchors_are_told(build):
 
 def test_map_of_classes(build, tmp_path):
     (tmp_path / "coco.map").write_text("3\n\n7\n")
-    net = build(f"[conv]\nfilters=7\n[yolo]\nclasses=2\nmap={tmp_path}/coco.map")
-    assert net.layers[1].map == [3, 0, 7]
+    text = f"[conv]\nfilters=13\n[yolo]\nclasses=8\nmap={tmp_path}/coco.map"
+    assert build(text).layers[1].map == [3, 0, 7]
+    with pytest.raises(CfgError, match=r"coco.map, line 3: class 7 is none of 0\.\.3"):
+        build(text.replace("13", "9").replace("classes=8", "classes=4"))

@@ -3,7 +3,7 @@
 It shares nothing with the package and is written from the rules, not from the vectorised code.
 """
 
-from math import atan, exp, inf, isfinite, log, nan, pi, sqrt
+from math import atan, exp, inf, isfinite, log, pi, sqrt
 from types import SimpleNamespace
 
 import pytest
@@ -134,7 +134,7 @@ class _Scalar:
             cap = inf if layer.max_delta is None else layer.max_delta
             self.multipliers = [min(cap, most / max(1, c)) for c in layer.counters_per_class]
         self.count = self.rewritten = 0
-        self.iou = self.giou = 0.0
+        self.iou = self.giou = self.obj = self.seen = 0.0
 
     # access
 
@@ -276,6 +276,8 @@ class _Scalar:
         self.box_delta(at, t, c)
         self.count += 1
         self.iou += similarity("iou", p, t[1:])
+        self.obj += self.get(self.value, at, 4)
+        self.seen += self.get(self.value, at, 5 + c)
         self.giou += similarity("giou", p, t[1:])
         step = self.weight(c) * layer.obj_normalizer * (1 - self.get(self.value, at, 4))
         if not layer.objectness_smooth or self.get(self.delta, at, 4) == 0:
@@ -359,12 +361,16 @@ class _Scalar:
             ],
             cost=cost,
             terms={
-                "count": self.count,
-                "avg_iou": self.iou / count if count else nan,
                 "class_loss": class_loss / images,
                 "iou_loss": (total - class_loss) / images,
                 "total_loss": total / images,
                 "rewritten": self.rewritten,
                 "left_out": self.left_out,
+            },
+            averages={
+                "objects": self.count,
+                "iou": self.iou,
+                "obj": self.obj,
+                "classes": self.seen,
             },
         )

@@ -9,53 +9,35 @@ import torch
 from torch.testing import assert_close
 
 from yolo import boxes as boxes_of
+from yolo.cfg import parse
 from yolo.loss.box_delta import iou_gradient, mse_delta
 from yolo.loss.yolo import loss
+from yolo.network import Network
 
 ANCHORS = [(10, 14), (23, 27), (37, 58), (12, 30), (42, 20), (50, 50)]
-DEFAULTS = dict(
-    classes=3,
-    num=6,
-    mask=[0, 1, 2],
-    anchors=ANCHORS,
-    max=200,
-    ignore_thresh=0.5,
-    truth_thresh=1.0,
-    iou_thresh=1.0,
-    iou_loss="mse",
-    iou_thresh_kind="iou",
-    iou_normalizer=0.75,
-    obj_normalizer=1.0,
-    cls_normalizer=1.0,
-    delta_normalizer=1.0,
-    scale_x_y=1.0,
-    objectness_smooth=False,
-    new_coords=False,
-    max_delta=None,
-    label_smooth_eps=0.0,
-    focal_loss=False,
-    counters_per_class=None,
-    show_details=True,
-    map=None,
-)
 
 
-class Head(SimpleNamespace):
-    """What the loss asks of a layer, with Darknet's defaults."""
-
-    def __init__(self, **keys):
-        super().__init__(**(DEFAULTS | keys))
-
-    def activate(self, x):
-        v = x.unflatten(1, (len(self.mask), -1)).clone()
-        if not self.new_coords:
-            v[:, :, :2], v[:, :, 4:] = v[:, :, :2].sigmoid(), v[:, :, 4:].sigmoid()
-        v[:, :, :2] = v[:, :, :2] * self.scale_x_y - (self.scale_x_y - 1) / 2
-        return v.flatten(1, 2)
+def Head(**keys):
+    """A [yolo] layer with these attributes, else with the defaults of a cfg."""
+    sides = ", ".join(f"{w},{h}" for w, h in keys.pop("anchors", ANCHORS))
+    keys = {"num": 6, "mask": [0, 1, 2], "classes": 3} | keys
+    filters = len(keys["mask"]) * (5 + keys["classes"])
+    mask = ",".join(map(str, keys.pop("mask")))
+    layer = Network(
+        parse(
+            "[net]\nwidth=8\nheight=8\nchannels=1\n"
+            f"[convolutional]\nfilters={filters}\n[yolo]\nmask={mask}\nanchors={sides}\n"
+            f"num={keys.pop('num')}\nclasses={keys.pop('classes')}\n"
+        )
+    ).layers[-1]
+    for name, value in keys.items():
+        assert hasattr(layer, name), name
+        setattr(layer, name, value)
+    return layer
 
 
 def state(height=64, width=64, **more):
-    return SimpleNamespace(height=height, width=width, options=SimpleNamespace(), **more)
+    return SimpleNamespace(height=height, width=width, iteration=0, seen=0, filters=None, **more)
 
 
 def choose(options):
@@ -126,6 +108,8 @@ def compare(scalar_loss, head, x, boxes, equal_nan=False, **more):
     assert_close(got.cost, want.cost, **close)
     for name, value in want.terms.items():
         assert_close(float(got.terms[name]), float(value), **close, msg=name)
+    for name, value in want.averages.items():
+        assert_close(float(getattr(got.averages, name)), float(value), **close, msg=name)
     return got
 
 
@@ -175,7 +159,7 @@ def test_images_without_objects():
     want[:, :, 4] = -objectness
     assert_close(got.delta, want.flatten(1, 2))
     assert_close(got.cost, float((objectness**2).sum()))
-    assert got.terms["count"] == 0 and got.terms["avg_iou"] == 0
+    assert str(got.averages).startswith("objects 0  iou -  obj -  no-obj 0.")
     got.total.backward()
     assert_close(x.grad, -got.delta)
 
@@ -204,7 +188,7 @@ def test_worked_example():
     # holds its whole width.
     w, h = 0.25 * exp(0.1), 0.5 * exp(-0.2)
     inter = w * (0.625 - (0.75 - h / 2))
-    assert_close(got.terms["avg_iou"], inter / (w * h + 0.125 - inter), rtol=1e-5, atol=0)
+    assert_close(got.averages.iou, inter / (w * h + 0.125 - inter), rtol=1e-5, atol=0)
 
 
 def test_a_second_object_in_a_cell_adds_its_class_and_its_box():
@@ -264,15 +248,21 @@ def test_total_carries_its_factor_back():
     assert_close(x.grad, -3 * got.delta)
 
 
+def test_labels_beyond_the_map_are_left_out():
+    head, x = Head(map=[2, 0]), torch.randn(1, 24, 3, 3)
+    boxes = torch.tensor([[0, 1, 0.3, 0.3, 0.2, 0.2], [0, 2, 0.8, 0.8, 0.2, 0.2]])
+    got = loss(head, x, boxes, state())
+    moved = boxes[:1] * torch.tensor([1, 0, 1, 1, 1, 1])
+    want = loss(Head(), x, moved, state())
+    assert got.terms["left_out"] == 1 and torch.equal(got.delta, want.delta)
+
+
 def test_refusals_say_what_is_wrong():
     head, x = Head(), torch.randn(2, 24, 3, 3)
     with pytest.raises(ValueError, match=r"\(N, 6\).*got \(4, 5\)"):
         loss(head, x, torch.zeros(4, 5), state())
     with pytest.raises(ValueError, match="images 0 to 2, the mini-batch has 2"):
         loss(head, x, torch.tensor([[0.0] * 6, [2.0] * 6]), state())
-    head.map = [0, 1]
-    with pytest.raises(ValueError, match="map: 2 numbers from 0 to 1 for 3 classes"):
-        loss(head, x, torch.zeros(0, 6), state())
 
 
 # Deltas against derivatives

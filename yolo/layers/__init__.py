@@ -8,8 +8,10 @@ from .conv_lstm import ConvLstm
 from .cost import Cost
 from .crnn import Crnn
 from .crop import Crop
+from .detection import Detection
 from .dropout import Dropout
 from .empty import Empty
+from .gaussian_yolo import GaussianYolo
 from .gru import Gru
 from .history import History
 from .implicit import Implicit
@@ -20,6 +22,7 @@ from .lstm import Lstm
 from .maxpool import pool
 from .normalization import Normalization
 from .rare_convolutional import convolution
+from .region import Region
 from .reorg import Reorg, Reorg3d
 from .rnn import Rnn
 from .route import Route
@@ -34,6 +37,7 @@ __all__ = ["ABSENT", "LAYERS", "Layer", "Place"]
 
 # What builds the layer of each section
 LAYERS = {
+    "Gaussian_yolo": GaussianYolo,
     "activation": Activation,
     "avg": Avgpool,
     "avgpool": Avgpool,
@@ -46,6 +50,7 @@ LAYERS = {
     "cost": Cost,
     "crnn": Crnn,
     "crop": Crop,
+    "detection": Detection,
     "dropout": Dropout,
     "empty": Empty,
     "gru": Gru,
@@ -59,6 +64,7 @@ LAYERS = {
     "max": pool,
     "maxpool": pool,
     "normalization": Normalization,
+    "region": Region,
     "reorg": Reorg,
     "reorg3d": Reorg3d,
     "rnn": Rnn,
@@ -74,4 +80,4 @@ LAYERS = {
 }
 
 # Sections that Darknet knows and that are not built yet
-ABSENT = ("Gaussian_yolo", "contrastive", "detection", "region")
+ABSENT = ("contrastive",)

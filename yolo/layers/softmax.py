@@ -5,7 +5,7 @@ from math import prod
 import torch
 from torch.autograd.function import once_differentiable
 
-from ..loss.head import HeadLoss, send
+from ..loss.head import Averages, HeadLoss, send
 from .layer import Layer
 
 
@@ -42,7 +42,8 @@ class Softmax(Layer):
         cost = -y.clamp(min=torch.finfo(y.dtype).tiny).log()[target != 0].sum().item()
         delta = (target - y).view_as(x)
         right = (y.flatten(1).argmax(1) == target.flatten(1).argmax(1)).sum().item()
-        return HeadLoss(cost, delta, send(x, delta, cost), {"count": len(x), "right": right})
+        averages = Averages(len(x), classes=(y.flatten(1) * target.flatten(1)).sum().item())
+        return HeadLoss(cost, delta, send(x, delta, cost), averages, {"right": right})
 
 
 def class_targets(truth, like, smooth=0.0):

@@ -11,22 +11,42 @@ gradient they stand for, since trained models and published settings are balance
 - overlaps are not clamped at zero, so boxes apart in both directions count as overlapping.
 """
 
+from math import sqrt
+
 import torch
 from torch import Tensor
+
+
+def target_entries(truth: Tensor, corner: Tensor, grid: tuple, anchor: Tensor, new: bool):
+    """The four entries that would give `truth`: (m, 4).
+
+    corner: column and row of the cell (m, 2); grid: (height, width) in cells; anchor: (m, 2),
+    relative to the network's input.
+    """
+    cells = truth.new_tensor([grid[1], grid[0]])
+    ratio = truth[:, 2:] / anchor
+    size = (ratio / 4).sqrt() if new else ratio.log()
+    return torch.cat((truth[:, :2] * cells - corner, size), 1)
 
 
 def mse_delta(value: Tensor, truth: Tensor, corner: Tensor, grid: tuple, anchor: Tensor, new: bool):
     """Towards the entries that would give `truth`; small boxes count up to twice as much.
 
-    value: the four entries as the head outputs them; corner: column and row of the cell (m, 2);
-    grid: (height, width) in cells; anchor: (m, 2), relative to the network's input.
+    value: the four entries as the head outputs them; the others as in target_entries().
     """
-    cells = truth.new_tensor([grid[1], grid[0]])
-    ratio = truth[:, 2:] / anchor
-    size = (ratio / 4).sqrt() if new else ratio.log()
-    target = torch.cat((truth[:, :2] * cells - corner, size), 1)
     weight = 2 - truth[:, 2] * truth[:, 3]
-    return weight[:, None] * (target - value)
+    return weight[:, None] * (target_entries(truth, corner, grid, anchor, new) - value)
+
+
+def gaussian_delta(target: Tensor, mean: Tensor, deviation: Tensor, weight: Tensor):
+    """Of means and of deviations, towards values under which `target` is more likely.
+
+    As coded: the deviation counts 0.3 more in the density than in the distance."""
+    distance = (target - mean) / deviation
+    density = (-distance * distance / 2).exp() / (sqrt(2 * torch.pi) * (deviation + 0.3))
+    share = 0.5 * weight * density / (density + 1e-9)
+    slope = distance * distance / deviation - 1 / (deviation + 0.3)
+    return share * distance / deviation, share * slope
 
 
 def iou_delta(kind: str, predicted: Tensor, truth: Tensor, value: Tensor, new: bool) -> Tensor:

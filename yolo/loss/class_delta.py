@@ -31,11 +31,12 @@ class ClassRule:
         """The multiplier of each label, (m,), or 1 where the cfg counts no classes."""
         return 1.0 if self.multipliers is None else self.multipliers[labels]
 
-    def delta(self, current: Tensor, probs: Tensor, labels: Tensor) -> Tensor:
+    def delta(self, current: Tensor, probs: Tensor, labels: Tensor, first=False) -> Tensor:
         """current, probs: (m, classes), labels (m,) -> the new deltas (m, classes).
 
-        A cell whose delta for the class is set already holds another object: it becomes positive
-        for this class too, and nothing else changes. A cell seen first gets all of its classes."""
+        A cell whose delta for the class (first: for class 0) is set already holds another object:
+        it becomes positive for this class too, and nothing else changes. A cell seen first gets
+        all of its classes."""
         at = labels[:, None]
         known = current.gather(1, at)
         score = probs.gather(1, at)
@@ -43,13 +44,12 @@ class ClassRule:
         again = self.positive - score
         again = torch.where(again.isfinite(), again, known) * weight
         again = current.scatter(1, at, again)
-        return torch.where(known != 0, again, self._first(current, probs, at, score))
+        held = (current[:, :1] if first else known) != 0
+        return torch.where(held, again, self._first(current, probs, at, score))
 
     def _first(self, current: Tensor, probs: Tensor, at: Tensor, score: Tensor) -> Tensor:
         if self.focal:
-            pt = score + 1e-15
-            slope = -(1 - pt) * (2 * pt * pt.log() + pt - 1)
-            return (torch.zeros_like(probs).scatter(1, at, 1) - probs) * 0.5 * slope
+            return (torch.zeros_like(probs).scatter(1, at, 1) - probs) * focal_factor(score)
         target = torch.full_like(probs, self.negative).scatter(1, at, self.positive)
         delta = target - probs
         delta = torch.where(delta.isfinite(), delta, current)
@@ -57,6 +57,13 @@ class ClassRule:
             scaled = delta.gather(1, at) * self.multipliers[at] * self.normalizer
             delta = delta.scatter(1, at, scaled)
         return delta
+
+
+def focal_factor(score: Tensor) -> Tensor:
+    """What the focal loss makes of a delta, given the probability of the true class: the slope of
+    (1 - p)^2 ln p over that of ln p, times alpha = 0.5."""
+    pt = score + 1e-15
+    return -0.5 * (1 - pt) * (2 * pt * pt.log() + pt - 1)
 
 
 def class_multipliers(layer, like: Tensor) -> Tensor | None:

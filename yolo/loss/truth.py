@@ -49,7 +49,8 @@ def slots(boxes: Tensor, images: int, limit: int, classes: int, remap=None) -> S
 
     Darknet keeps `limit` truths per image, ends the list at the first with x == 0, and skips class
     ids that it does not have. Beyond that, boxes with their centre outside of the image, or without
-    a size, are left out here, where Darknet warns and then writes outside of its grid.
+    a size, are left out here, where Darknet warns and then writes outside of its grid; and classes
+    that `remap`, a list of the head's class for each class of the labels, does not have.
     """
     table = _table(boxes, images, limit)
     xywh, labels = table[..., 1:], table[..., 0].long()
@@ -57,20 +58,12 @@ def slots(boxes: Tensor, images: int, limit: int, classes: int, remap=None) -> S
     center, size = xywh[..., :2], xywh[..., 2:]
     sound = ((center >= 0) & (center <= 1) & (size > 0)).all(-1)
     usable = listed & sound & (labels >= 0) & (labels < classes)
-    labels = labels * usable
     if remap is not None:
-        labels = _remap(remap, classes)[labels]
+        usable &= labels < len(remap)
+        labels = torch.tensor(remap)[labels * usable]
+    labels = labels * usable
     xywh = torch.where(usable[..., None], xywh, 0)
     return Slots(xywh, labels, usable, len(boxes) - int(usable.sum()))
-
-
-def _remap(numbers, classes: int) -> Tensor:
-    """The class of the head for each class of the labels."""
-    if len(numbers) < classes or not 0 <= min(numbers) <= max(numbers) < classes:
-        low, high = min(numbers, default=0), max(numbers, default=0)
-        found = f"{len(numbers)} numbers from {low} to {high}"
-        raise ValueError(f"[yolo] map: {found} for {classes} classes; every class needs one")
-    return torch.as_tensor(numbers)
 
 
 def _table(boxes: Tensor, images: int, limit: int) -> Tensor:
@@ -101,28 +94,43 @@ def _rank(group: Tensor) -> Tensor:
     return rank
 
 
-def claims(truths: Slots, grid: tuple[int, int], anchors: Tensor, layer) -> Claims:
-    """Which cells the truths take. anchors: (num, 2), relative to the network's input.
+def places(truths: Slots, grid: tuple[int, int], point: float = 0.0) -> Claims:
+    """The cell of every usable truth, with its first box; boxes are chosen afterwards.
+
+    point: which point of the truth lies in the cell, in sizes of the truth from its centre. One
+    that lies on the right or lower edge of the image, or outside, belongs to the nearest cell.
+    """
+    height, width = grid
+    image, slot = truths.usable.nonzero(as_tuple=True)
+    xywh = truths.xywh[image, slot]
+    at = xywh[:, :2] + point * xywh[:, 2:]
+    col = (at[:, 0] * width).long().clamp(0, width - 1)
+    row = (at[:, 1] * height).long().clamp(0, height - 1)
+    first = torch.zeros_like(image)
+    return Claims(image, first, row, col, xywh, truths.labels[image, slot])
+
+
+def by_shape(found: Claims, anchors: Tensor, layer) -> Claims:
+    """The boxes that truths claim by their shape. anchors: (num, 2), relative to the input.
 
     A truth belongs to the anchor, of all the anchors of all heads, whose shape is nearest; with
     iou_thresh < 1 also to every other anchor more similar than that. This head answers for the
     anchors in its mask.
     """
-    height, width = grid
-    image, slot = truths.usable.nonzero(as_tuple=True)
-    xywh = truths.xywh[image, slot]
-    truth, which = _chosen_anchors(xywh[:, 2:], anchors, layer)
-    xywh, image = xywh[truth], image[truth]
-    # The centre may lie on the right or lower edge of the image: it belongs to the last cell.
-    col = (xywh[:, 0] * width).long().clamp(max=width - 1)
-    row = (xywh[:, 1] * height).long().clamp(max=height - 1)
-    return Claims(image, which, row, col, xywh, truths.labels[image, slot[truth]])
+    truth, which = _chosen_anchors(found.xywh[:, 2:], anchors, layer)
+    taken = found[truth]
+    taken.anchor = which
+    return taken
+
+
+def centred(size: Tensor) -> Tensor:
+    """(..., 2) sizes -> boxes of that size around one point, for comparing shapes."""
+    return torch.cat((torch.zeros_like(size), size), -1)
 
 
 def _chosen_anchors(size: Tensor, anchors: Tensor, layer) -> tuple[Tensor, Tensor]:
     """Pairs (truth, position in mask), truth by truth, of the anchors that truths choose."""
-    truth_shape = torch.cat((torch.zeros_like(size), size), 1)[:, None]
-    anchor_shape = torch.cat((torch.zeros_like(anchors), anchors), 1)[None]
+    truth_shape, anchor_shape = centred(size)[:, None], centred(anchors)[None]
     best = box.iou(anchor_shape, truth_shape).argmax(1, keepdim=True)
     chosen = torch.zeros(len(size), len(anchors), dtype=torch.bool).scatter_(1, best, True)
     if layer.iou_thresh < 1:

@@ -359,10 +359,10 @@ def lower_yolo(low, layer):
     low.graph.values[layer.index] = x
 
 
-def lower_softmax(low, layer):
+def lower_finished(low, layer):
     """PyTorch finishes what the plan leaves in planar layout."""
     if any(low.readers[layer.index]):
-        raise Unsupported(f"layer {layer.index} [softmax] is read by another layer")
+        raise Unsupported(f"layer {layer.index} [{layer.section.name}] is read by another layer")
     output(low, layer, low.source(layer), [], layer)
     low.graph.values[layer.index] = None
 
@@ -391,5 +391,8 @@ LOWER = {
     "Dropout": lower_same,
     "Cost": lower_same,
     "Yolo": lower_yolo,
-    "Softmax": lower_softmax,
+    "Softmax": lower_finished,
+    "Region": lower_finished,
+    "GaussianYolo": lower_finished,
+    "Detection": lower_finished,
 }

@@ -1,0 +1,167 @@
+"""What the heads that find boxes have in common: their keys, and from values to boxes."""
+
+from pathlib import Path
+
+import torch
+
+from .layer import Layer
+
+MAX_ANCHORS = 1000
+
+
+class Head(Layer):
+    """A layer whose output says where objects are.
+
+    boxes_per_cell: how many boxes each cell predicts. decode() gives them for anchors (outermost),
+    rows and columns; the probability of a class is objectness times its score.
+    """
+
+    is_output = True
+    nms_kind, beta_nms = "default", 0.6
+    boxes_per_cell: int
+
+    def read_classes(self, section, default):
+        """The keys of the data: classes, and those that name a file about them."""
+        self.classes = section.int("classes", default, 1)
+        self.map = read_map(
+            section, self.classes
+        )  # class of the labels -> class of this head, or None
+
+    def read_training(self, section):
+        """Keys that say how training images are varied; those of the last head count."""
+        self.max = section.int("max", 200, 1)  # boxes of an image that count
+        self.jitter = section.float("jitter", 0.2)
+        self.resize = section.float("resize", 1.0)
+        self.random = section.float("random", 0.0)
+
+    def saved(self):
+        return 0
+
+
+class AnchorHead(Head):
+    """A head over a grid of cells, each with one box for every anchor of `mask`.
+
+    x (N, n * entries, H, W); the entries of a box are its place, objectness, class scores.
+    """
+
+    box_entries = (0, 1, 2, 3)  # where x, y, w, h stand
+    objectness_entry = 4  # behind everything about the box, before the classes
+
+    @property
+    def entries(self):
+        """Values for one box."""
+        return self.objectness_entry + 1 + self.classes
+
+    @property
+    def boxes_per_cell(self):
+        return len(self.mask)
+
+    def read_anchors(self, section):
+        """anchors: (w, h), `num` of them in all heads; mask: those of this head."""
+        self.num = section.int("num", 1, 1, MAX_ANCHORS)
+        self.mask = list(range(self.num))
+        sides = section.floats("anchors", [])[: 2 * self.num]
+        if 0 < len(sides) < 2 * self.num:
+            section.warn(
+                f"has {len(sides)} of {2 * self.num} anchor sides; 0.5 for others", "anchors"
+            )
+        if not all(side > 0 for side in sides):
+            raise section.error("every side of an anchor must be larger than 0", "anchors")
+        sides += [0.5] * (2 * self.num - len(sides))
+        self.anchors = list(zip(sides[::2], sides[1::2], strict=True))
+
+    def anchor_unit(self, grid, input_size):
+        """What anchors are measured in, (w, h) relative to the input; sizes are (height, width)."""
+        raise NotImplementedError
+
+    def anchor_sizes(self, grid, input_size):
+        """(num, 2) widths and heights of all anchors, relative to the input."""
+        return torch.tensor(self.anchors) * torch.tensor(self.anchor_unit(grid, input_size))
+
+    def shape(self, x):
+        n = len(self.mask)
+        wanted = n * self.entries
+        if x[0] != wanted:
+            raise self.section.error(
+                f"needs {wanted} channels for classes={self.classes} and {n} anchors, and the "
+                f"layer before gives {x[0]}: its filters must be (classes + "
+                f"{self.objectness_entry + 1}) * {n} = {wanted}",
+                "classes",
+            )
+        return x
+
+    def forward(self, x):
+        return self.activate(x if x.dtype == torch.float64 else x.float())
+
+    def activate(self, x):
+        """The head's output as Darknet leaves it."""
+        raise NotImplementedError
+
+    def center(self, t):
+        """Activated x or y entry -> offset from the cell's corner, in cells."""
+        return t
+
+    def stretch(self, t):
+        """Activated w or h entry -> size, in anchors."""
+        return t.exp()
+
+    def split(self, x):
+        """(N, n * entries, H, W) -> (N, n, entries, H, W)."""
+        return x.reshape(x.shape[0], len(self.mask), self.entries, *x.shape[2:])
+
+    def boxes(self, value, input_size):
+        """Activated values (N, n, entries, H, W) -> xywh relative to the input, (N, n, 4, H, W)."""
+        rows, cols = value.shape[3:]
+        column = torch.arange(cols, device=value.device)
+        row = torch.arange(rows, device=value.device)[:, None]
+        x, y, w, h = (value[:, :, e] for e in self.box_entries)
+        sizes = self.anchor_sizes((rows, cols), input_size)[self.mask].to(value)
+        width, height = (sizes[:, i, None, None] for i in (0, 1))
+        x, y = (self.center(x) + column) / cols, (self.center(y) + row) / rows
+        return torch.stack([x, y, self.stretch(w) * width, self.stretch(h) * height], 2)
+
+    def scores(self, value):
+        """Activated values -> objectness (N, n, H, W), class scores (N, n, classes, H, W)."""
+        return value[:, :, self.objectness_entry], value[:, :, self.objectness_entry + 1 :]
+
+    def decode(self, output, input_size):
+        """Output of forward, (height, width) of the network's input -> boxes, objectness, scores.
+
+        boxes_xywh (N, cells, 4) relative to the input, objectness (N, cells), class scores
+        (N, cells, classes) not multiplied by it; cells run over anchors, rows, columns.
+        """
+        value = self.split(output)
+        boxes = self.boxes(value, input_size).permute(0, 1, 3, 4, 2).flatten(1, 3)
+        objectness, scores = self.scores(value)
+        return boxes, objectness.flatten(1), scores.permute(0, 1, 3, 4, 2).flatten(1, 3)
+
+    def describe(self):
+        return "", ",".join(str(n) for n in self.mask)
+
+
+def named_file(section, key):
+    """Path of the file that a key names, looked for as given and beside the cfg; or None."""
+    name = section.string(key, None)
+    if name is None:
+        return None
+    path = Path(name)
+    return path if path.is_absolute() or path.exists() else Path(section.path).parent / name
+
+
+def read_map(section, classes):
+    """Numbers of the file that `map` names, one a line, or None."""
+    path = named_file(section, "map")
+    if path is None:
+        return None
+    try:
+        numbers = [int(line or 0) for line in path.read_text().split("\n")[:-1]]
+    except (OSError, ValueError) as error:
+        raise section.error(f"map={path} cannot be read: {error}", "map") from None
+    for line, number in enumerate(numbers, 1):
+        if not 0 <= number < classes:
+            raise section.error(
+                f"map={path}, line {line}: class {number} is none of 0..{classes - 1}", "map"
+            )
+    if not numbers:
+        raise section.error(f"map={path} has no line", "map")
+    return numbers
