@@ -34,8 +34,7 @@ class _Cells:
 
     def __init__(self, layer, x: Tensor, boxes: Tensor, state):
         self.layer = layer
-        x = x.detach()
-        value = layer(x)
+        value = layer(x.detach())
         self.delta = torch.zeros_like(value)
         self.value, self.to = layer.split(value), layer.split(self.delta)  # views
         self.predicted = layer.boxes(self.value)  # (B, cells, n, 4)

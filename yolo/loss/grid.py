@@ -27,8 +27,7 @@ class Grid:
         images, _, height, width = x.shape
         self.layer, self.grid, self.anchors = layer, (height, width), layer.boxes_per_cell
         self.input_size = state.height, state.width
-        x = x.detach()
-        value = layer.split(layer(x))
+        value = layer.split(layer(x.detach()))
         self.predicted = layer.boxes(value, self.input_size).flatten(3)  # xywh, of the image
         self.value = value.flatten(3)
         self.delta = torch.zeros_like(self.value)
