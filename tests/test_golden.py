@@ -19,7 +19,7 @@ CASES = (
     *("activations", "activations_rare", "classifier", "conv_variants", "iou_loss_ciou"),
     *("iou_loss_diou", "iou_loss_giou", "iou_loss_iou", "iou_loss_mse", "scaled_yolov4_micro"),
     *("schedule_sgdr", "schedule_steps", "shortcuts", "squeeze_excite_sam", "yolov3_tiny_micro"),
-    *("yolov4_micro", "gaussian_yolo", "yolov2_region"),
+    *("yolov4_micro", "gaussian_yolo", "yolov2_region", "yolov1_detection"),
 )
 
 OUTPUT, GRADIENT, AFTER = 1e-4, 1e-3, 1e-2
