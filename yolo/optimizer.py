@@ -18,6 +18,8 @@ import math
 
 import torch
 
+from .ops import update as fused
+
 UPDATE = "update"  # in the state of a parameter: momentum * u
 SHORTCUT_LIMIT = 1.0  # the weights of [shortcut] add up whole feature maps: u is held within this
 
@@ -47,8 +49,12 @@ class DarknetSGD(torch.optim.Optimizer):
             images = images_per_update(self.options)
         if batch_number is None:
             batch_number = max(1, self.net.iteration)
+        entries = []
         for group in self.param_groups:
             if batch_number < group["first"]:
+                continue
+            if not group["adam"] and fused.in_one_launch(group["params"][0]):
+                entries += self._entries(group, images)
                 continue
             if group["adam"]:
                 self._adam(group, rate * group["rate"], images, batch_number)
@@ -57,7 +63,16 @@ class DarknetSGD(torch.optim.Optimizer):
             if group["clip"]:
                 torch._foreach_clamp_min_(group["params"], -group["clip"])
                 torch._foreach_clamp_max_(group["params"], group["clip"])
+        if entries:
+            fused.update(entries, rate, self.options.momentum)
         self.net.zero_grad(set_to_none=True)
+
+    def _entries(self, group, images: int) -> list:
+        """What fused.update takes instead of _momentum and the clip."""
+        numbers = group["decay"] * images, group["rate"] / images, group["limit"], group["clip"]
+        params = group["params"]
+        states = self._state(params, UPDATE)
+        return [fused.Entry(p, u, *numbers) for p, u in zip(params, states, strict=True)]
 
     def _momentum(self, group, rate: float, images: int) -> None:
         params = group["params"]

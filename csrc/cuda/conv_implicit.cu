@@ -12,6 +12,7 @@
 //                             c ^ (i / 2 % 4), so the 8 rows that ldmatrix reads fill all 32 banks
 //     pipeline                4 stages of cp.async, one barrier a step
 //     result                  through shared memory as float, then written 16 bytes a thread
+//     statistics              on demand, mean and spread of each filter over the tile's 128 pixels
 #include "activation.cuh"
 #include "arrange.cuh"
 #include "cuda_api.h"
@@ -91,6 +92,31 @@ __device__ void write_tile(const Gather& g, const float* tile, int64_t row0, int
     }
 }
 
+// Moments of each column of the tile, two passes over shared memory: two threads a column.
+template <int COLUMNS>
+__device__ void write_moments(const Gather& g, const float* tile, int64_t row0, int column0) {
+    constexpr int PITCH = COLUMNS + 8, HALF = ROWS / 2;
+    static_assert(THREADS<COLUMNS> == 2 * COLUMNS, "two threads a column");
+    SHARED(Moments<float>, halves, [COLUMNS]);
+    int column = int(threadIdx.x) % COLUMNS, half = int(threadIdx.x) / COLUMNS;
+    int64_t rows = int64_t(g.images) * g.y.positions * g.x.positions - row0 - half * HALF;
+    int count = rows < 0 ? 0 : rows < HALF ? int(rows) : HALF;
+    const float* from = tile + half * HALF * PITCH + column;
+    Moments<float> all = {float(count), 0, 0};
+    for (int i = 0; i < count; ++i) all.mean += load_shared(from + i * PITCH);
+    if (count > 0) all.mean /= float(count);
+    for (int i = 0; i < count; ++i) {
+        float distance = load_shared(from + i * PITCH) - all.mean;
+        all.spread += distance * distance;
+    }
+    if (half == 1) halves[column] = all;
+    __syncthreads();
+    if (half == 1 || column0 + column >= g.columns) return;
+    all.merge(halves[column]);
+    int64_t filters = int64_t(gridDim.z) * g.columns;
+    store(g.tiles + row0 / ROWS * filters + blockIdx.z * g.columns + column0 + column, all);
+}
+
 template <class Format, int COLUMNS>
 __global__ void __launch_bounds__(THREADS<COLUMNS>, 2) gather_kernel(const Gather g) {
     constexpr int STAGE = (ROWS + COLUMNS) * CHUNKS;
@@ -127,6 +153,7 @@ __global__ void __launch_bounds__(THREADS<COLUMNS>, 2) gather_kernel(const Gathe
     });
     __syncthreads();
     write_tile<Format, COLUMNS>(g, result, row0, column0);
+    if (g.tiles != nullptr) write_moments<COLUMNS>(g, result, row0, column0);
 }
 
 template <class Format, int COLUMNS>
@@ -167,6 +194,7 @@ int forward(const YoloConv& call, Stream stream) {
     g.scale = call.scale, g.bias = static_cast<const float*>(call.bias);
     g.residual = call.residual, g.residual_pitch = call.residual_pitch;
     g.activation = call.activation;
+    g.tiles = static_cast<Moments<float>*>(call.tiles);
     return launch_gather<Format>(g, a.groups, stream);
 }
 
@@ -221,6 +249,10 @@ int64_t yolo_cuda_conv_implicit_workspace(const YoloConv* call, YoloPass pass) {
     if (pass == YOLO_GRAD_X) return a.c * taps * round_up(a.k / a.groups, chunk) * size;
     int pitch = round_up(a.c / a.groups, chunk);
     return pitch == a.c / a.groups ? 0 : a.k * taps * pitch * size;
+}
+
+int64_t yolo_cuda_conv_implicit_tiles(const ConvShape* a) {
+    return (int64_t(a->n) * a->p * a->q + ROWS - 1) / ROWS;
 }
 
 int yolo_cuda_conv_implicit(const YoloConv* call, YoloPass pass, void* stream) {

@@ -38,6 +38,7 @@ struct YoloConv {
     int64_t residual_pitch;  // elements from pixel to pixel
     int activation;          // number of an activation; LINEAR where none
     int splits;              // of the sum of grad_weight; 0: chosen
+    void* tiles;             // forward: receives count, mean, spread of conv as float, or null
 };
 
 YOLO_CUDA_API const char* yolo_cuda_message(int status);
@@ -54,6 +55,8 @@ YOLO_CUDA_API int yolo_cuda_conv_im2col(const YoloConv* call, YoloPass pass, voi
 // grad_weight is written as float (k, r, s, c).
 YOLO_CUDA_API int64_t yolo_cuda_conv_implicit_workspace(const YoloConv* call, YoloPass pass);
 YOLO_CUDA_API int yolo_cuda_conv_implicit(const YoloConv* call, YoloPass pass, void* stream);
+// How many tiles of pixels the forward pass has: YoloConv::tiles is [tile][filter] of 3 floats.
+YOLO_CUDA_API int64_t yolo_cuda_conv_implicit_tiles(const ConvShape* shape);
 
 // Depthwise convolution, any type: weight is (r, s, c), grad_weight the same as float (double for
 // double); epilogue without residual.
@@ -69,7 +72,8 @@ struct YoloRows {
 // Per-channel values are float, or double where type is double. training: mean and rstd are taken
 // from x and written; else they are read (null: 0 and 1). Null scale, bias: 1 and 0. Sums of the
 // gradient are taken where grad_bias is not null, and go into grad_x when training. Without y, or
-// without grad_x, a call takes its sums alone.
+// without grad_x, a call takes its sums alone. With tiles the mean is that of the convolution's
+// float sums.
 struct YoloNorm {
     int64_t rows;
     int channels;
@@ -81,6 +85,8 @@ struct YoloNorm {
     void *grad_scale, *grad_bias;
     void* workspace;
     double momentum, eps;
+    const void* tiles;  // training: statistics of x from its convolution, or null
+    int64_t tile_count;
 };
 YOLO_CUDA_API int64_t yolo_cuda_norm_workspace(int64_t rows, int channels);
 YOLO_CUDA_API int yolo_cuda_norm_forward(const YoloNorm* call, void* stream);
@@ -122,6 +128,7 @@ struct YoloParameter {
     void* half;  // 16-bit copy of the weight, or null
     int64_t count;
     float decay, rate;  // times the batch; times the common rate
+    float limit, clip;  // of |update - grad| and of |weight|; 0: none
     int64_t half_type;
 };
 YOLO_CUDA_API int yolo_cuda_update(const YoloParameter* parameters, int count, float rate,

@@ -1,6 +1,7 @@
 // The source of conv_implicit: which pixels and which weights a tile reads, and how they get into
 // shared memory. Along each axis the taps of a pass form an arithmetic progression.
 #pragma once
+#include "moments.cuh"
 #include "tensor_tile.cuh"
 
 namespace gather {
@@ -31,6 +32,7 @@ struct Gather {
     const void* residual;
     int64_t residual_pitch;
     int activation;
+    Moments<float>* tiles;  // [row tile][filter of all groups], or null
 };
 
 __device__ __forceinline__ int place(int row, int chunk) {

@@ -11,6 +11,7 @@
 // large numbers. Without statistics (evaluation) grad_x = scale * rstd * d.
 #include "activation.cuh"
 #include "cuda_api.h"
+#include "moments.cuh"
 #include "pixels.cuh"
 
 namespace {
@@ -18,20 +19,6 @@ namespace {
 constexpr int CHANNELS = 32, LINES = 8;  // of a block that sums
 constexpr int THREADS = 256;
 constexpr int LEAST_ROWS = 128, MOST_RANGES = 256;
-
-template <class N>
-struct Moments {
-    N count, mean, spread;  // spread: sum of squared distances from the mean
-
-    __device__ __forceinline__ void merge(const Moments& other) {
-        N total = count + other.count;
-        if (other.count == N(0)) return;
-        N distance = other.mean - mean, share = other.count / total;
-        mean += distance * share;
-        spread += other.spread + distance * distance * count * share;
-        count = total;
-    }
-};
 
 struct Ranges {
     int count;
@@ -68,6 +55,25 @@ __global__ void moments_kernel(YoloNorm t, Ranges ranges, Moments<typename Compu
     Moments<N> all = lines[0][threadIdx.x];
     for (int line = 1; line < LINES; ++line) all.merge(lines[line][threadIdx.x]);
     store(out + int64_t(blockIdx.y) * t.channels + c, all);
+}
+
+// Many tiles (of a convolution) become few: a block merges MERGED tiles of 32 channels.
+constexpr int MERGED = 256;
+
+__global__ void merge_kernel(const Moments<float>* tiles, int64_t count, int channels,
+                             Moments<float>* out) {
+    SHARED(Moments<float>, lines, [LINES][CHANNELS]);
+    int c = int(blockIdx.x) * CHANNELS + int(threadIdx.x);
+    int64_t begin = int64_t(blockIdx.y) * MERGED;
+    int64_t end = begin + MERGED < count ? begin + MERGED : count;
+    Moments<float> all = {0, 0, 0};
+    for (int64_t tile = begin + threadIdx.y; tile < end && c < channels; tile += LINES)
+        all.merge(load(tiles + tile * channels + c));
+    lines[threadIdx.y][threadIdx.x] = all;
+    __syncthreads();
+    if (threadIdx.y != 0 || c >= channels) return;
+    for (int line = 1; line < LINES; ++line) all.merge(lines[line][threadIdx.x]);
+    store(out + int64_t(blockIdx.y) * channels + c, all);
 }
 
 // mean, rstd of each channel; rolling <- rolling + momentum * (new - rolling), var unbiased.
@@ -193,9 +199,26 @@ unsigned channel_blocks(const YoloNorm& t) {
     return blocks_for(t.channels, CHANNELS);
 }
 
+// From what a convolution left in t.tiles: no pass over x.
+void merge_statistics(const YoloNorm& t, Stream stream) {
+    auto* partial = static_cast<const Moments<float>*>(t.tiles);
+    int64_t count = t.tile_count;
+    if (count > MERGED) {
+        int64_t groups = (count + MERGED - 1) / MERGED;
+        auto* merged = static_cast<Moments<float>*>(t.workspace);
+        LAUNCH(merge_kernel, dim3(channel_blocks(t), unsigned(groups)), dim3(CHANNELS, LINES), 0,
+               stream, partial, count, t.channels, merged);
+        partial = merged, count = groups;
+    }
+    auto last = statistics_kernel<float>;
+    LAUNCH(last, dim3(blocks_for(t.channels, THREADS)), dim3(THREADS), 0, stream, t, int(count),
+           partial);
+}
+
 template <class T>
 void take_statistics(const YoloNorm& t, Stream stream) {
     using N = typename Compute<T>::type;
+    if (t.tiles != nullptr) return merge_statistics(t, stream);
     Ranges ranges = ranges_of(t.rows);
     auto* partial = static_cast<Moments<N>*>(t.workspace);
     auto first = moments_kernel<T>;
@@ -246,13 +269,18 @@ int backward(const YoloNorm& t, Stream stream) {
 }
 
 bool acceptable(const YoloNorm& t) {
-    return t.rows >= 0 && t.channels > 0 && t.activation >= 0 && t.activation < ACTIVATION_COUNT;
+    bool tiles_fit = t.tiles == nullptr || (t.type != YOLO_FLOAT64 && t.tile_count > 0 &&
+                                            t.tile_count <= int64_t(65535) * MERGED);
+    return t.rows >= 0 && t.channels > 0 && t.activation >= 0 && t.activation < ACTIVATION_COUNT &&
+           tiles_fit;
 }
 
 }  // namespace
 
 int64_t yolo_cuda_norm_workspace(int64_t rows, int channels) {
-    return int64_t(ranges_of(rows).count) * channels * int64_t(sizeof(Moments<double>));
+    // tiles of a convolution have as many rows as the shortest range
+    int64_t ranges = ranges_of(rows).count, merged = rows / LEAST_ROWS / MERGED + 1;
+    return (ranges > merged ? ranges : merged) * channels * int64_t(sizeof(Moments<double>));
 }
 
 int yolo_cuda_norm_forward(const YoloNorm* call, void* stream) {

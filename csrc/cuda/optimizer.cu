@@ -1,8 +1,10 @@
 // Darknet's update of many tensors in one launch.
 //
-//     u <- update - grad - decay * w;   w <- w + rate * u;   update <- momentum * u;   grad <- 0
+//     u <- clamp(update - grad, limit) - decay * w;   w <- clamp(w + rate * u, clip)
+//     update <- momentum * u;   grad <- 0
 //
-// grad is PyTorch's, minus what Darknet accumulates; rate and decay carry their factors of the
+// grad is PyTorch's, minus what Darknet accumulates; null stands for zeros. A limit or clip of 0
+// clamps nothing, and NaN passes every clamp. rate and decay carry their factors of the
 // batch. Where a tensor keeps a 16-bit copy for the kernels, the copy is written in the same pass.
 #include "cuda_api.h"
 #include "instructions.cuh"
@@ -11,6 +13,11 @@ namespace {
 
 constexpr int THREADS = 256, BLOCKS = 64;  // blocks a tensor; each strides over it
 
+__device__ __forceinline__ float clamped(float value, float limit) {
+    if (limit == 0.f) return value;
+    return value > limit ? limit : value < -limit ? -limit : value;
+}
+
 // One tensor a blockIdx.y.
 __global__ void __launch_bounds__(THREADS)
     update_kernel(const YoloParameter* parameters, float rate, float momentum, bool clear) {
@@ -18,11 +25,12 @@ __global__ void __launch_bounds__(THREADS)
     int64_t stride = int64_t(gridDim.x) * THREADS;
     for (int64_t i = int64_t(blockIdx.x) * THREADS + threadIdx.x; i < p.count; i += stride) {
         float w = load(p.weight + i);
-        float u = load(p.update + i) - load(p.grad + i) - p.decay * w;
-        w += rate * p.rate * u;
+        float u = load(p.update + i) - (p.grad != nullptr ? load(p.grad + i) : 0.f);
+        u = clamped(u, p.limit) - p.decay * w;
+        w = clamped(w + rate * p.rate * u, p.clip);
         store(p.update + i, momentum * u);
         store(p.weight + i, w);
-        if (clear) store(p.grad + i, 0.f);
+        if (clear && p.grad != nullptr) store(p.grad + i, 0.f);
         if (p.half == nullptr) continue;
         if (p.half_type == YOLO_BFLOAT16)
             store(static_cast<bf16*>(p.half) + i, rounded<bf16>(w));

@@ -157,12 +157,16 @@ def test_update(machine, any_order):
     half = torch.zeros(1000, dtype=torch.bfloat16, device=machine.device)
     copies, decays, rates = [half, None], [0.05, 0.0], [1.0, 2.0]
     wanted = [(w.double(), u.double()) for w, u in zip(weights, updates, strict=True)]
-    entries = list(zip(weights, grads, updates, copies, decays, rates, strict=True))
+    limits, clips = [0.0, 0.5], [0.0, 0.8]
+    columns = weights, grads, updates, copies, decays, rates, limits, clips
+    entries = list(zip(*columns, strict=True))
     table = any_order.parameter_table(entries, machine.device)
     for _ in range(2):
         for i, (w, u) in enumerate(wanted):
-            u = u - grads[i].double() - decays[i] * w
-            wanted[i] = (w + rate * rates[i] * u, momentum * u)
+            u = u - grads[i].double()
+            u = (u.clamp(-limits[i], limits[i]) if limits[i] else u) - decays[i] * w
+            w = w + rate * rates[i] * u
+            wanted[i] = (w.clamp(-clips[i], clips[i]) if clips[i] else w), momentum * u
         any_order.update(table, 2, rate, momentum)
         assert not any(g.any() for g in grads)
         for g in grads:

@@ -129,3 +129,32 @@ def test_empty_batch(machine, kernels):
     assert kernels.implicit_forward(a, x, weight, bias).shape == (0, 8, 5, 5)
     assert not kernels.im2col_grad_weight(a, x, grad_y).any()
     assert not kernels.implicit_grad_weight(a, x, grad_y).any()
+
+
+@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("shape", [SHAPES[5], LARGER[1], (3, 8, 19, 17, 40, 1, 1, 0, 1, 1)])
+def test_statistics_of_the_epilogue(machine, any_order, shape, dtype):
+    """Of the float sums, not of what is stored; x lies around 100."""
+    a, x, weight, *_ = case(shape, dtype, machine.device)
+    x, weight = (t.bfloat16().to(dtype) for t in (x + 100, weight))  # TF32 holds these too
+    y = F.conv2d(x.double(), weight.double(), None, a.stride, a.padding, a.dilation, a.groups)
+    tiles, rolling = any_order.implicit_tiles(a, x.device), [torch.zeros(a.k) for _ in range(2)]
+    rolling = [t.to(x.device) for t in rolling]
+    z = any_order.implicit_forward(a, x, weight, tiles=tiles)
+    mean, rstd = any_order.statistics(z, rolling, 1.0, 0.0, tiles)
+    var, exact = torch.var_mean(y, (0, 2, 3), correction=0)
+    assert ((mean - exact).abs() <= 1e-5 * (var.sqrt() + exact.abs())).all()
+    assert ((rstd * var.sqrt() - 1).abs() <= 1e-4).all()
+    torch.testing.assert_close(rolling[0], mean)
+
+
+def test_many_tiles_are_merged_in_two_steps(machine, kernels):
+    x = 50 + torch.randn(700, 6, 5, dtype=torch.float64)  # tiles of 6 values of 5 channels
+    parts = [torch.full((700, 5), 6.0), x.mean(1), x.var(1, correction=0) * 6]
+    tiles = torch.stack(parts, 2).to(machine.device, torch.float32)
+    rolling = [torch.zeros(5, device=machine.device) for _ in range(2)]
+    like = torch.zeros(1, 5, 42, 100, device=machine.device)
+    mean, rstd = kernels.statistics(like, rolling, 1.0, 0.0, tiles)
+    torch.testing.assert_close(mean.double().cpu(), x.mean((0, 1)), rtol=1e-6, atol=0)
+    wanted = x.var((0, 1), correction=0).rsqrt()
+    torch.testing.assert_close(rstd.double().cpu(), wanted, rtol=1e-5, atol=0)

@@ -1,5 +1,6 @@
 """yolo.ops on the CUDA kernels, autograd and all; the emulator replaces the CPU kernels."""
 
+import copy
 import itertools
 import sys
 
@@ -12,12 +13,14 @@ from yolo.ops import PrecisionError, ShapeError, precision, precision_for, shape
 from yolo.ops.cuda import choose, operators
 from yolo.ops.precision import WORDS, half_type
 from yolo.ops.shapes import conv_shape
+from yolo.optimizer import DarknetSGD
 
 # where yolo.ops calls the operators by
 CALLS = {
     "conv2d_forward": ["conv._forward"],
     "conv2d_grad_x": ["conv._grad_x"],
     "conv2d_grad_weight": ["conv._grad_weight"],
+    "conv2d_statistics": ["norm._conv_statistics"],
     "batch_statistics": ["norm._statistics"],
     "norm_act_forward": ["norm._forward"],
     "norm_act_backward": ["norm._backward"],
@@ -37,6 +40,7 @@ CALLS = {
 def device(machine, kernels, monkeypatch):
     """Where tensors must be for yolo.ops to run the CUDA kernels."""
     monkeypatch.setattr(operators, "kernels", lambda: kernels)
+    monkeypatch.setattr("yolo.ops.update.kernels", lambda: kernels)
     if machine.emulated:
         monkeypatch.setattr(shapes, "HALF_DEVICES", {"cpu"})
         assert set(CALLS) == set(operators.IMPLEMENTATIONS)
@@ -122,6 +126,25 @@ def test_batch_norm_act(device, training, name):
 
     compare(run, *(t.to(device) for t in (x, scale, bias)), limit=1e-5)
     compare(run, torch.randn(9, 5, device=device), scale.to(device), bias.to(device))
+
+
+@pytest.mark.parametrize("name", WORDS["cuda"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_conv_batch_norm_act(device, name, groups):
+    """Statistics from the convolution's epilogue; 1024 pixels and 20 filters: nine tiles."""
+    x, weight = torch.randn(3, 6, 17, 21, device=device), torch.randn(20, 6 // groups, 3, 3)
+    scale, bias = torch.rand(20, device=device) + 0.5, torch.randn(20, device=device)
+    limit = {"fp32": 1e-5, "tf32": 2e-3, "bf16": 1.5e-2, "fp16": 2e-3}[name]
+
+    def run(x, weight, scale, bias):
+        rolling = torch.linspace(-1, 1, 20).to(scale), torch.linspace(0.5, 2, 20).to(scale)
+        y = ops.conv_batch_norm_act(
+            x, weight, (scale, bias), rolling, True, "mish", (1, 1, 1, groups)
+        )
+        return torch.cat([y.flatten(), *rolling])
+
+    with precision(name):
+        compare(run, x, weight.to(device), scale, bias, limit=limit)
 
 
 def test_bias_and_activation(device):
@@ -294,6 +317,34 @@ def test_16_bits_from_end_to_end(small, device, name):
     with ops.backend("torch"):
         wanted = gradients()
     assert torch.cosine_similarity(got, wanted, 0) >= 0.999
+
+
+def test_the_update_in_one_launch(small, monkeypatch):
+    """Three updates beside PyTorch's operators: decay, momentum, a clip, a missing gradient."""
+    small.layers[1].clip = 0.2
+    twin = copy.deepcopy(small)
+    fused, plain = DarknetSGD(small), DarknetSGD(twin)
+    launches = []
+    plain_update = operators.kernels().update
+    monkeypatch.setattr(
+        operators.kernels(), "update", lambda *a, **k: (launches.append(1), plain_update(*a, **k))
+    )
+    for step in range(3):
+        for mine, theirs in zip(small.parameters(), twin.parameters(), strict=True):
+            gradient = torch.randn_like(mine)
+            mine.grad, theirs.grad = gradient.clone(), gradient.clone()
+        small.layers[0].bias.grad = twin.layers[0].bias.grad = None
+        with monkeypatch.context() as patch:
+            patch.setattr("yolo.ops.update.in_one_launch", lambda parameter: True)
+            before = small.layers[0].weight._version
+            fused.step(0.1 + step, images=4, batch_number=step + 1)
+            assert small.layers[0].weight._version > before
+        with ops.backend("torch"):
+            plain.step(0.1 + step, images=4, batch_number=step + 1)
+        for mine, theirs in zip(small.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs)
+            torch.testing.assert_close(fused.state[mine], plain.state[theirs])
+    assert small.layers[1].weight.abs().max() == 0.2 and len(launches) == 3
 
 
 @pytest.mark.long

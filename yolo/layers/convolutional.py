@@ -5,7 +5,7 @@ from math import prod, sqrt
 import torch
 from torch import nn
 
-from ..ops import ACTIVATIONS, batch_norm_act, bias_act, conv2d, conv2d_act
+from ..ops import ACTIVATIONS, bias_act, conv2d, conv2d_act, conv_batch_norm_act
 from .batchnorm import EPS, rolling_buffers
 from .layer import Layer
 
@@ -90,16 +90,13 @@ class Convolutional(Layer):
     def forward(self, x):
         how = (self.stride, self.pad_cells, self.dilation, self.groups)
         if self.batch_normalize:
-            return self._normalise(conv2d(x, self.weight, None, *how))
+            channels, rolling = (self.scale, self.bias), (self.rolling_mean, self.rolling_var)
+            return conv_batch_norm_act(
+                x, self.weight, channels, rolling, self.training, self.activation, how, eps=EPS
+            )
         if self.training:
             return bias_act(conv2d(x, self.weight, None, *how), self.bias, self.activation)
         return conv2d_act(x, self.weight, self.bias, self.activation, *how)
-
-    def _normalise(self, x):
-        rolling = self.rolling_mean, self.rolling_var
-        return batch_norm_act(
-            x, self.scale, self.bias, *rolling, self.training, self.activation, eps=EPS
-        )
 
     def stored(self):
         yield self.bias

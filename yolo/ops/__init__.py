@@ -6,7 +6,7 @@ from .conv import conv2d, conv2d_act
 from .conv1d import conv1d
 from .cuda import CudaError
 from .linear import linear
-from .norm import batch_norm_act
+from .norm import batch_norm_act, conv_batch_norm_act
 from .pool import avgpool, maxpool2d
 from .precision import PrecisionError, precision, precision_for
 from .reorg import reorg, reorg3d
@@ -27,6 +27,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv2d_act",
+    "conv_batch_norm_act",
     "current_backend",
     "linear",
     "maxpool2d",

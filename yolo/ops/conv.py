@@ -34,7 +34,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     geometry = pair(stride), pair(padding), pair(dilation), groups
     if uses_torch():
         return F.conv2d(x, weight.to(x.dtype), _like(bias, x), *geometry)
-    if _wants_grad(x, weight, bias):
+    if wants_grad(x, weight, bias):
         return _Conv2d.apply(x, weight, bias, geometry)
     return _forward(x, weight, bias, *geometry, "linear")
 
@@ -42,7 +42,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 def conv2d_act(x, weight, bias, activation, stride=1, padding=0, dilation=1, groups=1):
     """activate(conv2d(x, weight, bias)); one pass over the output where no gradient is wanted."""
     check_activation(activation, "conv2d_act")
-    fused = not (uses_torch() or _wants_grad(x, weight, bias)) and activation in NATIVE_ACTIVATIONS
+    fused = not (uses_torch() or wants_grad(x, weight, bias)) and activation in NATIVE_ACTIVATIONS
     if not fused:
         return activate(conv2d(x, weight, bias, stride, padding, dilation, groups), activation)
     x = narrowed(x)
@@ -56,7 +56,7 @@ def _like(bias, x):
     return None if bias is None else bias.to(x.dtype)
 
 
-def _wants_grad(*tensors):
+def wants_grad(*tensors):
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
@@ -71,18 +71,21 @@ class _Conv2d(torch.autograd.Function):
     @staticmethod
     @first_order("conv2d")
     def backward(ctx, grad_y):
-        x, weight = ctx.saved_tensors
         grad_y = grad_y if grad_y.is_cuda else grad_y.contiguous()  # CUDA: as it lies, or NHWC
-        grad_x = grad_weight = grad_bias = None
-        with precision(ctx.precision):
-            if ctx.needs_input_grad[0]:
-                grad_x = _grad_x(grad_y, weight, x.shape[2:], *ctx.geometry)
-            if ctx.needs_input_grad[1]:
-                grad_weight = _grad_weight(grad_y, x, weight.shape[2:], *ctx.geometry)
-                grad_weight = grad_weight.to(weight.dtype)
-            if ctx.needs_input_grad[2]:
-                grad_bias = channel_sums(grad_y)
-        return grad_x, grad_weight, grad_bias, None
+        grads = gradients(ctx, grad_y)
+        return *grads, channel_sums(grad_y) if ctx.needs_input_grad[2] else None, None
+
+
+def gradients(ctx, grad_y):
+    """grad_x and grad_weight, each if wanted, of what a Function's forward has kept."""
+    x, weight = ctx.saved_tensors
+    grad_x = grad_weight = None
+    with precision(ctx.precision):
+        if ctx.needs_input_grad[0]:
+            grad_x = _grad_x(grad_y, weight, x.shape[2:], *ctx.geometry)
+        if ctx.needs_input_grad[1]:
+            grad_weight = _grad_weight(grad_y, x, weight.shape[2:], *ctx.geometry)
+    return grad_x, grad_weight
 
 
 def _fake_forward(x, weight, bias, stride, padding, dilation, groups, activation):

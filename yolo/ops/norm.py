@@ -1,4 +1,4 @@
-"""Batch normalisation and activation in one operation.
+"""Batch normalisation and activation in one operation, on its own or behind a convolution.
 
     training:   mean, var of each channel over its m values (var divided by m), and
                 rolling <- (1 - momentum) rolling + momentum new, with var * m / (m - 1) as new var
@@ -10,6 +10,9 @@
     grad_x = scale / sqrt(var + eps) * (g - mean of g - z * mean of (g * z)), without the means in
     evaluation.  Backward keeps x alone and computes f' again.
 
+conv_batch_norm_act takes the statistics while the convolution's sums are at hand: on CUDA its
+kernel leaves count, mean and spread of every tile, and no pass reads x again for them.
+
 Twin: torch.nn.functional.batch_norm and the expressions of formulas.py.
 """
 
@@ -18,12 +21,16 @@ import torch.nn.functional as F
 
 from .activation import activate, check_activation, planes
 from .backend import uses_torch
+from .conv import GEOMETRY, conv2d, gradients, wants_grad
+from .conv import _forward as _convolve
 from .formulas import NATIVE_ACTIVATIONS
 from .grad import first_order
 from .native import activation_codes, library, threads
 from .operator import operator
-from .precision import sum_type
-from .shapes import ShapeError, same_type
+from .precision import narrowed, precision, sum_type
+from .shapes import ShapeError, conv_shape, pair, same_type
+
+CHANNELS = ("scale", "bias", "rolling_mean", "rolling_var")
 
 
 def batch_norm_act(
@@ -39,7 +46,7 @@ def batch_norm_act(
 ):
     """x (n, c, h, w) or (n, c); scale, bias and the rolling buffers (c) -> y like x."""
     check_activation(activation, "batch_norm_act")
-    _check(x, scale=scale, bias=bias, rolling_mean=rolling_mean, rolling_var=rolling_var)
+    _check(x, **dict(zip(CHANNELS, (scale, bias, rolling_mean, rolling_var), strict=True)))
     if uses_torch():
         rolling = rolling_mean, rolling_var
         return activate(_twin(x, scale, bias, rolling, training, momentum, eps), activation)
@@ -47,9 +54,33 @@ def batch_norm_act(
         mean, rstd = _statistics(x.detach(), rolling_mean, rolling_var, momentum, eps)
     else:
         mean, rstd = rolling_mean.detach().clone(), torch.rsqrt(rolling_var.detach() + eps)
+    return _activated(x, scale, bias, mean, rstd, training, activation)
+
+
+def _activated(x, scale, bias, mean, rstd, from_batch, activation):
     fused = activation if activation in NATIVE_ACTIVATIONS else "linear"
-    y = _normalise(x, scale, bias, mean, rstd, training, fused)
+    y = _normalise(x, scale, bias, mean, rstd, from_batch, fused)
     return y if fused == activation else activate(y, activation)
+
+
+def conv_batch_norm_act(
+    x, weight, channels, rolling, training, activation="linear", geometry=(1, 0, 1, 1),
+    momentum=0.01, eps=1e-5,
+):  # fmt: skip
+    """batch_norm_act(conv2d(x, weight)); channels: scale and bias, rolling: mean and variance,
+    geometry: stride, padding, dilation, groups."""
+    if uses_torch() or not training:
+        x = conv2d(x, weight, None, *geometry)
+        return batch_norm_act(x, *channels, *rolling, training, activation, momentum, eps)
+    check_activation(activation, "conv_batch_norm_act")
+    x, (stride, padding, dilation, groups) = narrowed(x), geometry
+    conv_shape(x, weight, None, *geometry, "conv_batch_norm_act")
+    like = x.new_empty((0, weight.shape[0]))
+    _check(like, **dict(zip(CHANNELS, (*channels, *rolling), strict=True)))
+    geometry = pair(stride), pair(padding), pair(dilation), groups
+    run = _ConvStatistics.apply if wants_grad(x, weight) else _conv_statistics
+    x, mean, rstd = run(x, weight, *rolling, momentum, eps, *geometry)
+    return _activated(x, *channels, mean, rstd, True, activation)
 
 
 def _check(x, **channels):
@@ -94,6 +125,23 @@ class _NormAct(torch.autograd.Function):
         return *grads, None, None, None, None
 
 
+class _ConvStatistics(torch.autograd.Function):
+    """Mean and rstd have no gradient of their own: that of the normalisation allows for them."""
+
+    @staticmethod
+    def forward(ctx, x, weight, rolling_mean, rolling_var, momentum, eps, *geometry):
+        ctx.geometry, ctx.precision = geometry, precision.current
+        ctx.save_for_backward(x, weight)
+        found = _conv_statistics(x, weight, rolling_mean, rolling_var, momentum, eps, *geometry)
+        ctx.mark_non_differentiable(*found[1:])
+        return found
+
+    @staticmethod
+    @first_order("conv_batch_norm_act")
+    def backward(ctx, grad_y, *_):
+        return *gradients(ctx, grad_y), *[None] * 8
+
+
 def _channel_pair(x, *_):
     dtype = sum_type(x.dtype)
     return x.new_empty(x.shape[1], dtype=dtype), x.new_empty(x.shape[1], dtype=dtype)
@@ -128,6 +176,22 @@ def _statistics(x, rolling_mean, rolling_var, momentum, eps):
         else:
             torch.autograd.graph.increment_version(rolling)
     return mean, rstd
+
+
+def _fake_conv_statistics(x, weight, rolling_mean, rolling_var, momentum, eps, *geometry):
+    y = _convolve.fake(x, weight, None, *geometry, "linear")
+    return y, *_channel_pair(y)
+
+
+@operator(
+    "conv2d_statistics(Tensor x, Tensor weight, Tensor(a!) rolling_mean, Tensor(b!) rolling_var, "
+    f"float momentum, float eps, {GEOMETRY}) -> (Tensor, Tensor, Tensor)",
+    _fake_conv_statistics,
+)
+def _conv_statistics(x, weight, rolling_mean, rolling_var, momentum, eps, *geometry):
+    """The convolution, and _statistics of it."""
+    y = _convolve(x, weight, None, *geometry, "linear")
+    return y, *_statistics(y, rolling_mean, rolling_var, momentum, eps)
 
 
 @operator(

@@ -28,6 +28,7 @@ def operator(schema, fake):
                 return traced(first, *rest)
             return function(first, *rest)
 
+        call.fake = fake
         return call
 
     return register

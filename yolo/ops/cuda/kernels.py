@@ -49,6 +49,7 @@ class Kernels:
         self.library.yolo_cuda_message.restype = c_char_p
         for kernel in ("conv_im2col", "conv_implicit", "depthwise", "norm"):
             getattr(self.library, f"yolo_cuda_{kernel}_workspace").restype = c_int64
+        self.library.yolo_cuda_conv_implicit_tiles.restype = c_int64
 
     def call(self, name, device, *arguments):
         """Runs a C function on the current stream of `device`; raises what it reports."""
@@ -83,6 +84,7 @@ class Kernels:
         call.scale, call.bias = pointer(epilogue.get("scale")), pointer(epilogue.get("bias"))
         if residual is not None:
             call.residual, call.residual_pitch = pointer(residual), pitch_of(residual)
+        call.tiles = pointer(epilogue.get("tiles"))
         size = self.library.yolo_cuda_conv_implicit_workspace(ctypes.byref(call), pass_)
         return self._run("yolo_cuda_conv_implicit", call, pass_, size, x.device)
 
@@ -111,9 +113,11 @@ class Kernels:
         return grad_weight
 
     def implicit_forward(
-        self, a, x, weight, bias=None, scale=None, residual=None, activation="linear", out=None
-    ):
-        """out: NHWC tensor, or slice of one along the channels, that receives the result."""
+        self, a, x, weight, bias=None, scale=None, residual=None, activation="linear", out=None,
+        tiles=None,
+    ):  # fmt: skip
+        """out: NHWC tensor, or slice of one along the channels, that receives the result; tiles:
+        of implicit_tiles(), receives the statistics of the sums before scale and bias."""
         y = empty_nhwc(x, (a.n, a.k, a.p, a.q)) if out is None else out
         weight = weight.permute(0, 2, 3, 1).contiguous()
         self._implicit(
@@ -126,8 +130,14 @@ class Kernels:
             scale=as_float(scale),
             residual=None if residual is None else pixels_last(residual),
             activation=ACTIVATION_NUMBERS[activation],
+            tiles=tiles,
         )
         return y
+
+    def implicit_tiles(self, a, device):
+        """Memory for count, mean and spread of each filter over each tile of pixels."""
+        count = self.library.yolo_cuda_conv_implicit_tiles(ctypes.byref(conv_struct(a)))
+        return torch.empty((count, a.k, 3), device=device)
 
     def implicit_grad_x(self, a, grad_y, weight):
         grad_x = empty_nhwc(grad_y, (a.n, a.c, a.h, a.w))
@@ -199,14 +209,17 @@ class Kernels:
         self._run_norm("yolo_cuda_norm_forward", call, x)
         return y, mean, rstd
 
-    def statistics(self, x, rolling, momentum, eps):
-        """mean and 1 / sqrt(var + eps) of each channel; moves rolling (mean, var) in place."""
+    def statistics(self, x, rolling, momentum, eps, tiles=None):
+        """mean and 1 / sqrt(var + eps) of each channel; moves rolling (mean, var) in place. tiles:
+        what the convolution that made x has left of it; x is then not read."""
         x = pixels_last(x)
         number = torch.float64 if x.dtype == torch.float64 else torch.float32
         mean, rstd = (x.new_empty(x.shape[1], dtype=number) for _ in range(2))
         call = self._norm(x, None, None, mean, rstd, True, "linear")
         call.momentum, call.eps = momentum, eps
         call.rolling_mean, call.rolling_var = map(pointer, rolling)
+        if tiles is not None:
+            call.tiles, call.tile_count = pointer(tiles), len(tiles)
         self._run_norm("yolo_cuda_norm_forward", call, x)
         return mean, rstd
 
@@ -311,11 +324,13 @@ class Kernels:
     # -- optimiser --------------------------------------------------------------------------
 
     def parameter_table(self, entries, device):
-        """Table for update() of (weight, grad, update, 16-bit copy or None, decay, rate)."""
+        """Table for update() of (weight, grad or None, update, 16-bit copy or None, decay, rate,
+        limit, clip)."""
         table = (Parameter * len(entries))()
-        for row, (weight, grad, update, half, decay, rate) in zip(table, entries, strict=True):
+        for row, (weight, grad, update, half, *numbers) in zip(table, entries, strict=True):
             row.weight, row.grad, row.update, row.half = map(pointer, (weight, grad, update, half))
-            row.count, row.decay, row.rate = weight.numel(), decay, rate
+            row.count = weight.numel()
+            row.decay, row.rate, row.limit, row.clip = numbers
             row.half_type = 0 if half is None else TYPES[half.dtype]
         return torch.frombuffer(table, dtype=torch.uint8).to(device)
 

@@ -45,6 +45,18 @@ def conv2d_forward(x, weight, bias, stride, padding, dilation, groups, activatio
     return y if activation == "linear" else bias_act_forward(y, None, activation)
 
 
+def conv2d_statistics(
+    x, weight, rolling_mean, rolling_var, momentum, eps, stride, padding, dilation, groups
+):
+    shape = conv_shape(x, weight, None, stride, padding, dilation, groups)
+    algorithm, run = _pass("forward", x, shape)
+    tiles = {}
+    if algorithm == "implicit" and shape.n:
+        tiles = {"tiles": kernels().implicit_tiles(shape, x.device)}
+    y = run(shape, x, weight.to(x.dtype), **tiles)
+    return y, *batch_statistics(y, rolling_mean, rolling_var, momentum, eps, **tiles)
+
+
 def conv2d_grad_x(grad_y, weight, size, stride, padding, dilation, groups):
     c = weight.shape[1] * groups
     like = grad_y.new_empty((1,)).expand(grad_y.shape[0], c, *size)
@@ -72,12 +84,12 @@ def _channels(x, *tensors):
     return [t.to(sum_type(x.dtype)).contiguous() for t in tensors]
 
 
-def batch_statistics(x, rolling_mean, rolling_var, momentum, eps):
+def batch_statistics(x, rolling_mean, rolling_var, momentum, eps, tiles=None):
     if x.numel() == 0:
         zeros = x.new_zeros(x.shape[1], dtype=sum_type(x.dtype))
         return zeros, zeros.clone()
     rolling = rolling_mean.contiguous(), rolling_var.contiguous()
-    mean, rstd = kernels().statistics(_planes(x), rolling, momentum, eps)
+    mean, rstd = kernels().statistics(_planes(x), rolling, momentum, eps, tiles)
     for mine, new in zip((rolling_mean, rolling_var), rolling, strict=True):
         if mine is not new:
             mine.copy_(new)
@@ -173,6 +185,7 @@ IMPLEMENTATIONS = {
     function.__name__: function
     for function in (
         conv2d_forward,
+        conv2d_statistics,
         conv2d_grad_x,
         conv2d_grad_weight,
         batch_statistics,

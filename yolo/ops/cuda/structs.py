@@ -47,6 +47,7 @@ class Conv(Structure):
         (c_void_p, "scale residual"),
         (c_int64, "residual_pitch"),
         (c_int, "activation splits"),
+        (c_void_p, "tiles"),
     )
 
 
@@ -57,6 +58,8 @@ class Norm(Structure):
         (Rows, "x y residual grad_y grad_x"),
         (c_void_p, "scale bias mean rstd rolling_mean rolling_var grad_scale grad_bias workspace"),
         (c_double, "momentum eps"),
+        (c_void_p, "tiles"),
+        (c_int64, "tile_count"),
     )
 
 
@@ -84,7 +87,7 @@ class Parameter(Structure):
     _fields_ = _fields(
         (c_void_p, "weight grad update half"),
         (c_int64, "count"),
-        (c_float, "decay rate"),
+        (c_float, "decay rate limit clip"),
         (c_int64, "half_type"),
     )
 
