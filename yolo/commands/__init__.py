@@ -1,6 +1,6 @@
 """The commands of `python -m yolo`: one file each, with `add(commands)`, which declares its
 flags, and `run(args)`, which does the work and returns the exit code (None: 0)."""
 
-from . import anchors, data, detect, map, summary, train
+from . import anchors, data, detect, gradcheck, map, summary, trace, train
 
-COMMANDS = (summary, train, detect, map, data, anchors)
+COMMANDS = (summary, train, detect, map, data, anchors, gradcheck, trace)

@@ -19,6 +19,17 @@ def share(text):
     return value
 
 
+def ranges(text):
+    """0,3-5 -> [0, 3, 4, 5]"""
+    numbers = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        numbers += range(int(first), int(last if dash else first) + 1)
+    if not numbers:
+        raise argparse.ArgumentTypeError(f"expected numbers such as 0,3-5, got {text}")
+    return numbers
+
+
 # Every word of yolo.ops.precision.WORDS, which loading PyTorch just for --help would cost.
 PRECISIONS = ("fast", "exact", "fp32", "tf32", "bf16", "fp16")
 
