@@ -58,6 +58,11 @@ YOLO_CUDA_API int yolo_cuda_conv_implicit(const YoloConv* call, YoloPass pass, v
 // How many tiles of pixels the forward pass has: YoloConv::tiles is [tile][filter] of 3 floats.
 YOLO_CUDA_API int64_t yolo_cuda_conv_implicit_tiles(const ConvShape* shape);
 
+// r * s * c <= 32 in bfloat16 or float16, no groups, forward and grad_weight: x of any strides, the
+// rest as above, tiles included.
+YOLO_CUDA_API int64_t yolo_cuda_conv_stem_workspace(const YoloConv* call, YoloPass pass);
+YOLO_CUDA_API int yolo_cuda_conv_stem(const YoloConv* call, YoloPass pass, void* stream);
+
 // Depthwise convolution, any type: weight is (r, s, c), grad_weight the same as float (double for
 // double); epilogue without residual.
 YOLO_CUDA_API int64_t yolo_cuda_depthwise_workspace(const YoloConv* call, YoloPass pass);

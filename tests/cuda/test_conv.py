@@ -87,6 +87,33 @@ def test_implicit_in_any_order(machine, any_order, dtype):
     assert_near(any_order.implicit_grad_weight(a, x, grad_y), grad_weight, LIMITS[dtype])
 
 
+STEMS = [
+    (3, 3, 9, 7, 32, 3, 1, 1, 1, 1),
+    (1, 3, 19, 16, 40, 3, 2, 1, 1, 1),
+    (2, 1, 12, 13, 66, 5, 1, 2, 1, 1),
+    (1, 3, 11, 9, 5, (2, 3), (2, 1), (0, 2), 2, 1),
+    (2, 32, 5, 6, 7, 1, 1, 0, 1, 1),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", STEMS)
+def test_stem(machine, any_order, shape, dtype):
+    """Planar images and channels last, with the epilogue and its statistics."""
+    a, x, weight, bias, grad_y, y, _, grad_weight = case(shape, dtype, machine.device)
+    tiles = any_order.implicit_tiles(a, x.device)
+    rolling = [torch.zeros(a.k, device=x.device) for _ in range(2)]
+    for image in (x, x.to(memory_format=torch.channels_last)):
+        got = any_order.stem_forward(a, image, weight, bias, tiles=tiles)
+        assert_near(got, y, LIMITS[dtype])
+        mean, _ = any_order.statistics(got, rolling, 1.0, 0.0, tiles)
+        wanted = y.mean((0, 2, 3)) - bias.double()
+        assert (mean - wanted).abs().max() <= 1e-5 * y.std()
+        assert_near(any_order.stem_grad_weight(a, image, grad_y), grad_weight, 1e-5)
+    got = any_order.stem_forward(a, x, weight, bias, activation="leaky")
+    assert_near(got, torch.where(y > 0, y, 0.1 * y), LIMITS[dtype])
+
+
 @pytest.mark.parametrize("splits", [1, 2, 3, 5])
 def test_split_sums_repeat_bit_for_bit(machine, any_order, splits):
     a, x, _, _, grad_y, _, _, grad_weight = case(SHAPES[2], torch.bfloat16, machine.device)

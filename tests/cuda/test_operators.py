@@ -201,6 +201,9 @@ def test_choice(monkeypatch):
     assert choose(shape(), single, "fp32") == "im2col"  # never TF32 unasked
     assert choose(shape(), single, "tf32") == "implicit"
     assert choose(shape(), half, "bf16") == "implicit"
+    assert choose(shape(c=3), half, "bf16") == "stem"
+    assert choose(shape(c=3), half, "bf16", "grad_x") == "implicit"
+    assert choose(shape(c=3), single, "tf32") == "implicit"
     assert choose(shape(), double, "bf16") == "im2col"
     assert choose(shape(groups=8), single, "fp32") == "depthwise"
     assert choose(shape(groups=2), half, "bf16") == "implicit"
@@ -211,9 +214,10 @@ def test_choice(monkeypatch):
         ("im2col", half, "float32 and float64"),
         ("implicit", double, "no float64"),
         ("depthwise", single, "groups = c = k"),
+        ("stem", half, "r . s . c <= 32"),
     ):
         with pytest.raises(ValueError, match=words):
-            choose(shape(), dtype, "fp32", name)
+            choose(shape(), dtype, "fp32", forced=name)
 
 
 def test_precision_is_of_the_block():

@@ -47,7 +47,7 @@ class Kernels:
         if not hasattr(self.library, "yolo_cuda_message"):
             raise CudaError(f"{path} holds no CUDA kernels")
         self.library.yolo_cuda_message.restype = c_char_p
-        for kernel in ("conv_im2col", "conv_implicit", "depthwise", "norm"):
+        for kernel in ("conv_im2col", "conv_implicit", "conv_stem", "depthwise", "norm"):
             getattr(self.library, f"yolo_cuda_{kernel}_workspace").restype = c_int64
         self.library.yolo_cuda_conv_implicit_tiles.restype = c_int64
 
@@ -74,10 +74,11 @@ class Kernels:
         size = self.library.yolo_cuda_conv_im2col_workspace(ctypes.byref(call.shape), call.type)
         return self._run("yolo_cuda_conv_im2col", call, pass_, size, x.device)
 
-    def _implicit(self, a, pass_, x, weight, y, **epilogue):
-        """x and y NHWC, weight (k, r, s, c) in memory."""
+    def _implicit(self, a, pass_, x, weight, y, kernel="conv_implicit", **epilogue):
+        """x and y NHWC (the stem takes any x), weight (k, r, s, c) in memory."""
         call = Conv(shape=conv_struct(a), type=TYPES[x.dtype], activation=epilogue["activation"])
-        call.x, call.x_strides = pointer(x), Strides(*nhwc(x.shape, pitch_of(x)))
+        steps = x.stride() if kernel == "conv_stem" else nhwc(x.shape, pitch_of(x))
+        call.x, call.x_strides = pointer(x), Strides(*steps)
         call.y, call.y_strides = pointer(y), Strides(*nhwc(y.shape, pitch_of(y)))
         call.weight, call.splits = pointer(weight), epilogue.get("splits", 0)
         residual = epilogue.get("residual")
@@ -85,8 +86,9 @@ class Kernels:
         if residual is not None:
             call.residual, call.residual_pitch = pointer(residual), pitch_of(residual)
         call.tiles = pointer(epilogue.get("tiles"))
-        size = self.library.yolo_cuda_conv_implicit_workspace(ctypes.byref(call), pass_)
-        return self._run("yolo_cuda_conv_implicit", call, pass_, size, x.device)
+        name = f"yolo_cuda_{kernel}"
+        size = getattr(self.library, f"{name}_workspace")(ctypes.byref(call), pass_)
+        return self._run(name, call, pass_, size, x.device)
 
     def _run(self, name, call, pass_, size, device):
         workspace = torch.empty(max(size, 16), dtype=torch.uint8, device=device)
@@ -114,7 +116,7 @@ class Kernels:
 
     def implicit_forward(
         self, a, x, weight, bias=None, scale=None, residual=None, activation="linear", out=None,
-        tiles=None,
+        tiles=None, kernel="conv_implicit",
     ):  # fmt: skip
         """out: NHWC tensor, or slice of one along the channels, that receives the result; tiles:
         of implicit_tiles(), receives the statistics of the sums before scale and bias."""
@@ -123,9 +125,10 @@ class Kernels:
         self._implicit(
             a,
             FORWARD,
-            pixels_last(x),
+            x if kernel == "conv_stem" else pixels_last(x),
             weight,
             y,
+            kernel,
             bias=as_float(bias),
             scale=as_float(scale),
             residual=None if residual is None else pixels_last(residual),
@@ -146,16 +149,23 @@ class Kernels:
         self._implicit(a, GRAD_X, grad_x, weight, pixels_last(grad_y), activation=linear)
         return grad_x
 
-    def implicit_grad_weight(self, a, x, grad_y, splits=0):
+    def implicit_grad_weight(self, a, x, grad_y, splits=0, kernel="conv_implicit"):
         """Float, whatever the type of x and grad_y."""
         shape = (a.k, a.r, a.s, a.c // a.groups)
         if a.n == 0:
             return x.new_zeros(shape, dtype=torch.float32).permute(0, 3, 1, 2)
         out = x.new_empty(shape, dtype=torch.float32)
         linear = ACTIVATION_NUMBERS["linear"]
-        x, grad_y = pixels_last(x), pixels_last(grad_y)
-        self._implicit(a, GRAD_WEIGHT, x, out, grad_y, activation=linear, splits=splits)
+        x, grad_y = x if kernel == "conv_stem" else pixels_last(x), pixels_last(grad_y)
+        self._implicit(a, GRAD_WEIGHT, x, out, grad_y, kernel, activation=linear, splits=splits)
         return out.permute(0, 3, 1, 2)
+
+    def stem_forward(self, a, x, weight, *epilogue, **named):
+        """As implicit_forward, for r * s * c <= 32 and 16-bit types; x may lie in any way."""
+        return self.implicit_forward(a, x, weight, *epilogue, **named, kernel="conv_stem")
+
+    def stem_grad_weight(self, a, x, grad_y):
+        return self.implicit_grad_weight(a, x, grad_y, kernel="conv_stem")
 
     # -- depthwise --------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ def kernels():
 
 def _pass(name, x, shape):
     """Name and method of the kernel for this pass."""
-    algorithm = choose(shape, x.dtype, precision.current)
+    algorithm = choose(shape, x.dtype, precision.current, name)
     return algorithm, getattr(kernels(), f"{algorithm}_{name}")
 
 
@@ -51,7 +51,7 @@ def conv2d_statistics(
     shape = conv_shape(x, weight, None, stride, padding, dilation, groups)
     algorithm, run = _pass("forward", x, shape)
     tiles = {}
-    if algorithm == "implicit" and shape.n:
+    if algorithm in ("implicit", "stem") and shape.n:
         tiles = {"tiles": kernels().implicit_tiles(shape, x.device)}
     y = run(shape, x, weight.to(x.dtype), **tiles)
     return y, *batch_statistics(y, rolling_mean, rolling_var, momentum, eps, **tiles)

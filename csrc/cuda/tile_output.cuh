@@ -1,0 +1,101 @@
+// What becomes of a finished tile, 128 pixels x COLUMNS filters of float sums in shared memory,
+// each row COLUMNS + 8 floats from the next: the epilogue and the store, and the statistics.
+#pragma once
+#include "activation.cuh"
+#include "gather.cuh"
+#include "implicit.h"
+
+namespace gather {
+
+__device__ __forceinline__ float finish(const Gather& g, int filter, float sum) {
+    if (g.scale != nullptr) sum *= load(g.scale + filter);
+    if (g.bias != nullptr) sum += load(g.bias + filter);
+    return activate(g.activation, sum);
+}
+
+// target = activation(scale * sum + bias) + residual, one chunk of channels a thread.
+template <class Format, int COLUMNS>
+__device__ void write_tile(const Gather& g, const float* tile, int64_t row0, int column0) {
+    using Storage = typename Format::Storage;
+    constexpr int PITCH = COLUMNS + 8, PER_ROW = COLUMNS / Format::CHUNK;
+    int64_t rows = int64_t(g.images) * g.y.positions * g.x.positions;
+    for (int i = int(threadIdx.x); i < ROWS * PER_ROW; i += THREADS<COLUMNS>) {
+        int64_t row = row0 + i / PER_ROW;
+        int column = column0 + i % PER_ROW * Format::CHUNK;
+        if (row >= rows || column >= g.columns) continue;
+        int64_t line = row / g.x.positions, n = line / g.y.positions;
+        int x = int(row % g.x.positions) * g.x.target_step + g.x.target_first;
+        int y = int(line % g.y.positions) * g.y.target_step + g.y.target_first;
+        int64_t pixel = (n * g.y.target_size + y) * g.x.target_size + x;
+        int filter = int(blockIdx.z) * g.columns + column;
+        Storage* target = static_cast<Storage*>(g.target) + pixel * g.target_pitch + filter;
+        const Storage* residual = static_cast<const Storage*>(g.residual);
+        if (residual != nullptr) residual += pixel * g.residual_pitch + filter;
+        const float* from = tile + i / PER_ROW * PITCH + i % PER_ROW * Format::CHUNK;
+        Chunk<Format> chunk;
+        UNROLL for (int e = 0; e < Format::CHUNK; e += 4) {
+            union {
+                float4 all;
+                float one[4];
+            } sum;
+            sum.all = load_shared(reinterpret_cast<const float4*>(from + e));
+            UNROLL for (int i = 0; i < 4; ++i) {
+                if (column + e + i >= g.columns) continue;
+                float value = finish(g, filter + e + i, sum.one[i]);
+                if (residual != nullptr) value += widen(load(residual + e + i));
+                chunk.element[e + i] = rounded<Storage>(value);
+            }
+        }
+        if (g.target_aligned && column + Format::CHUNK <= g.columns) {
+            store(reinterpret_cast<uint4*>(target), chunk.all);
+            continue;
+        }
+        UNROLL for (int e = 0; e < Format::CHUNK; ++e) {
+            if (column + e < g.columns) store(target + e, chunk.element[e]);
+        }
+    }
+}
+
+// Moments of each column of the tile, two passes over shared memory: two threads a column.
+template <int COLUMNS>
+__device__ void write_moments(const Gather& g, const float* tile, int64_t row0, int column0) {
+    constexpr int PITCH = COLUMNS + 8, HALF = ROWS / 2;
+    static_assert(THREADS<COLUMNS> == 2 * COLUMNS, "two threads a column");
+    SHARED(Moments<float>, halves, [COLUMNS]);
+    int column = int(threadIdx.x) % COLUMNS, half = int(threadIdx.x) / COLUMNS;
+    int64_t rows = int64_t(g.images) * g.y.positions * g.x.positions - row0 - half * HALF;
+    int count = rows < 0 ? 0 : rows < HALF ? int(rows) : HALF;
+    const float* from = tile + half * HALF * PITCH + column;
+    Moments<float> all = {float(count), 0, 0};
+    for (int i = 0; i < count; ++i) all.mean += load_shared(from + i * PITCH);
+    if (count > 0) all.mean /= float(count);
+    for (int i = 0; i < count; ++i) {
+        float distance = load_shared(from + i * PITCH) - all.mean;
+        all.spread += distance * distance;
+    }
+    if (half == 1) halves[column] = all;
+    __syncthreads();
+    if (half == 1 || column0 + column >= g.columns) return;
+    all.merge(halves[column]);
+    int64_t filters = int64_t(gridDim.z) * g.columns;
+    store(g.tiles + row0 / ROWS * filters + blockIdx.z * g.columns + column0 + column, all);
+}
+
+// The forward pass as far as its output goes: positions, target and epilogue.
+template <class Format>
+Gather output_of(const YoloConv& call) {
+    const ConvShape& a = call.shape;
+    Gather g = {};
+    g.y = {a.p, a.h, a.stride_y, -a.pad_y, a.dilation_y, a.r, 0, 1, a.p, 1, 0};
+    g.x = {a.q, a.w, a.stride_x, -a.pad_x, a.dilation_x, a.s, 0, 1, a.q, 1, 0};
+    g.images = a.n, g.columns = a.k / a.groups;
+    g.target = call.y, g.target_pitch = call.y_strides.w;
+    g.target_aligned = chunks_aligned<Format>(call.y, call.y_strides.w, g.columns, a.groups);
+    g.scale = call.scale, g.bias = static_cast<const float*>(call.bias);
+    g.residual = call.residual, g.residual_pitch = call.residual_pitch;
+    g.activation = call.activation;
+    g.tiles = static_cast<Moments<float>*>(call.tiles);
+    return g;
+}
+
+}  // namespace gather
