@@ -42,7 +42,7 @@ class Kernels:
     """The C functions of one library."""
 
     def __init__(self, path, on_cuda=True):
-        self.library = ctypes.CDLL(str(path))
+        self.path, self.library = path, ctypes.CDLL(str(path))
         self.on_cuda = on_cuda
         if not hasattr(self.library, "yolo_cuda_message"):
             raise CudaError(f"{path} holds no CUDA kernels")

@@ -14,6 +14,7 @@ from ..precision import precision, sum_type
 from ..shapes import conv_shape, pool_shape
 from .choose import choose
 from .kernels import CudaError, Kernels
+from .selftest import refuse
 
 LIBRARY = Path(__file__).parents[2] / "_cuda.so"
 
@@ -32,6 +33,7 @@ def kernels():
 def _pass(name, x, shape):
     """Name and method of the kernel for this pass."""
     algorithm = choose(shape, x.dtype, precision.current, name)
+    refuse(kernels(), algorithm, name, x)
     return algorithm, getattr(kernels(), f"{algorithm}_{name}")
 
 
