@@ -86,6 +86,18 @@ def test_refusals(build, text, words):
         build(f"[conv]\n[conv]\n[shortcut]\n{text}")
 
 
-def test_sizes_must_agree(build):
+def test_every_second_pixel_of_a_source_twice_as_large(layer, image):
+    text = "[conv]\nfilters=4\n[conv]\nfilters=6\nsize=2\nstride=2\n[shortcut]\nfrom=0"
+    module = layer(text, (3, 6, 4))
+    x = image(2, 6, 3, 2).requires_grad_()
+    source = image(2, 4, 6, 4).requires_grad_()
+    y = module(x, source)
+    torch.testing.assert_close(y[:, :4], x[:, :4] + source[:, :, ::2, ::2])
+    torch.testing.assert_close(y[:, 4:], x[:, 4:])
+    assert torch.autograd.gradcheck(module, (x, source))
+
+
+@pytest.mark.parametrize("stride", ["stride=3", "stride_x=2\nstride_y=1"])
+def test_sizes_must_agree_or_be_a_multiple(build, stride):
     with pytest.raises(CfgError, match="whose height and width differ"):
-        build("[conv]\n[maxpool]\nstride=2\n[shortcut]\nfrom=0")
+        build(f"[conv]\n[conv]\n{stride}\n[shortcut]\nfrom=0", (3, 8, 8))

@@ -1,6 +1,7 @@
 """[shortcut]  y = f(a0 x0 + a1 x1 + ...): the layer before plus each layer of `from`.
 
-Channels beyond those of a source pass unchanged. Without weights every a is 1; with weights
+Channels beyond those of a source pass unchanged; of a source n times as high and as wide every nth
+pixel counts, as in resnet50.cfg. Without weights every a is 1; with weights
 
     none      a = w            relu     a = r / (1e-4 + sum of r),  r = max(w, 0.001)
     softmax   a = e^(w - max) / (1e-4 + sum of e^(w - max)),  sums over the inputs
@@ -37,7 +38,7 @@ class Shortcut(Layer):
 
     def shape(self, x, *sources):
         for index, source in zip(self.sources[1:], sources, strict=True):
-            if source[1:] != x[1:]:
+            if _step(source, x) is None:
                 raise self.section.error(
                     f"adds layer {index} ({times(source)}) to the layer before ({times(x)}), "
                     "whose height and width differ",
@@ -46,6 +47,7 @@ class Shortcut(Layer):
         return x
 
     def forward(self, x, *sources):
+        sources = [_sampled(source, x) for source in sources]
         if self.weight is None:
             for source in sources:
                 x = _add(x, source)
@@ -67,6 +69,18 @@ class Shortcut(Layer):
     def describe(self):
         names = " ".join(str(source) for source in self.sources[1:])
         return names, "" if self.weight is None else f"{self.weights_type} {self.normalization}"
+
+
+def _step(source, x):
+    """How many times as high and as wide a source (C, H, W) is as x; None: no whole number."""
+    step = source[1] // x[1]
+    return step if step and source[1:] == (step * x[1], step * x[2]) else None
+
+
+def _sampled(source, x):
+    """Every nth pixel of a source that is n times as large."""
+    step = source.shape[2] // x.shape[2]
+    return source if step == 1 else source[:, :, ::step, ::step]
 
 
 def _add(x, source):

@@ -314,6 +314,8 @@ def lower_shortcut(low, layer):
     check_activation(layer, layer.activation)
     if layer.weight is not None:
         raise Unsupported(f"layer {layer.index} [shortcut] has weights")
+    if any(shape[1:] != layer.out_shape[1:] for shape in layer.in_shapes):
+        raise Unsupported(f"layer {layer.index} [shortcut] takes every nth pixel of a source")
     total, count = low.source(layer), len(layer.sources) - 1
     for i in range(1, count + 1):
         other = _aligned(low, layer, low.source(layer, i), total)
