@@ -2,46 +2,21 @@
 
 import itertools
 from math import exp, log
-from types import SimpleNamespace
 
 import pytest
 import torch
+from cases import ANCHORS, choose, head, random_boxes, state
+from scalar import Scalar
 from torch.testing import assert_close
 
 from yolo import boxes as boxes_of
-from yolo.cfg import parse
 from yolo.loss.box_delta import iou_gradient, mse_delta
 from yolo.loss.yolo import loss
-from yolo.network import Network
-
-ANCHORS = [(10, 14), (23, 27), (37, 58), (12, 30), (42, 20), (50, 50)]
 
 
 def Head(**keys):
     """A [yolo] layer with these attributes, else with the defaults of a cfg."""
-    sides = ", ".join(f"{w},{h}" for w, h in keys.pop("anchors", ANCHORS))
-    keys = {"num": 6, "mask": [0, 1, 2], "classes": 3} | keys
-    filters = len(keys["mask"]) * (5 + keys["classes"])
-    mask = ",".join(map(str, keys.pop("mask")))
-    layer = Network(
-        parse(
-            "[net]\nwidth=8\nheight=8\nchannels=1\n"
-            f"[convolutional]\nfilters={filters}\n[yolo]\nmask={mask}\nanchors={sides}\n"
-            f"num={keys.pop('num')}\nclasses={keys.pop('classes')}\n"
-        )
-    ).layers[-1]
-    for name, value in keys.items():
-        assert hasattr(layer, name), name
-        setattr(layer, name, value)
-    return layer
-
-
-def state(height=64, width=64, **more):
-    return SimpleNamespace(height=height, width=width, iteration=0, seen=0, filters=None, **more)
-
-
-def choose(options):
-    return options[int(torch.randint(len(options), ()))]
+    return head("yolo", **({"anchors": ANCHORS, "num": 6, "mask": [0, 1, 2]} | keys))
 
 
 def random_keys():
@@ -73,19 +48,6 @@ def random_keys():
     )
 
 
-def random_boxes(images, classes, count):
-    """Rows for some of the images, crowded, some of them unusable."""
-    boxes = torch.rand(count, 6)
-    boxes[:, 0] = torch.randint(max(1, images - 1), (count,))  # the last image has no objects
-    boxes[:, 1] = torch.randint(classes, (count,))
-    boxes[: count // 2, 2:4] = boxes[: count // 2, 2:4] * 0.2 + 0.3  # several share a cell
-    boxes[:, 4:] = boxes[:, 4:] * 0.9 + 0.02
-    for row in torch.randint(count, (2,)):
-        column, value = choose([(1, -1.0), (1, classes), (2, 0.0), (2, 1.0), (3, 1.2), (4, 0.0)])
-        boxes[row, column] = value
-    return boxes
-
-
 def random_input(head, images, rows, cols):
     x = torch.randn(images, len(head.mask) * (5 + head.classes), rows, cols, dtype=torch.float64)
     if head.new_coords:
@@ -99,10 +61,10 @@ def random_input(head, images, rows, cols):
     return x
 
 
-def compare(scalar_loss, head, x, boxes, equal_nan=False, **more):
+def compare(head, x, boxes, equal_nan=False, **more):
     where = state(**more)
     got = loss(head, x, boxes, where)
-    want = scalar_loss(head, x.tolist(), boxes.tolist(), where.height, where.width, **more)
+    want = Scalar(head, x.tolist(), boxes.tolist(), where.height, where.width, **more).run()
     close = dict(rtol=1e-5, atol=1e-7, equal_nan=equal_nan)
     assert_close(got.delta, torch.tensor(want.delta, dtype=x.dtype), **close)
     assert_close(got.cost, want.cost, **close)
@@ -114,18 +76,18 @@ def compare(scalar_loss, head, x, boxes, equal_nan=False, **more):
 
 
 @pytest.mark.parametrize("seed", range(120))
-def test_any_combination_of_keys_agrees_with_the_scalar_loss(scalar_loss, seed):
+def test_any_combination_of_keys_agrees_with_the_scalar_loss(seed):
     torch.manual_seed(seed)
     head = Head(**random_keys())
     images, rows, cols = choose([(2, 3, 3), (3, 2, 4), (1, 4, 3)])
     x = random_input(head, images, rows, cols)
     boxes = random_boxes(images, head.classes, choose([1, 6, 12]))
-    compare(scalar_loss, head, x, boxes)
+    compare(head, x, boxes)
 
 
 @pytest.mark.parametrize("iou_loss", ["mse", "ciou"])
 @pytest.mark.parametrize("new_coords", [False, True])
-def test_keys_that_wait_for_one_another_agree_in_crowded_cells(scalar_loss, iou_loss, new_coords):
+def test_keys_that_wait_for_one_another_agree_in_crowded_cells(iou_loss, new_coords):
     flags = itertools.product([False, True], [False, True], [None, [5, 1, 9]], [0.0, 0.2], [0.3, 1])
     for smooth, focal, counters, eps, iou_thresh in flags:
         head = Head(
@@ -139,15 +101,15 @@ def test_keys_that_wait_for_one_another_agree_in_crowded_cells(scalar_loss, iou_
         )
         boxes = random_boxes(2, 3, 9)
         boxes[:, 2:4] = boxes[:, 2:4] * 0.3 + 0.2
-        compare(scalar_loss, head, random_input(head, 2, 2, 2), boxes)
+        compare(head, random_input(head, 2, 2, 2), boxes)
 
 
 @pytest.mark.parametrize("truth_thresh", [1.0, 0.3])
-def test_adversarial_pass(scalar_loss, truth_thresh):
+def test_adversarial_pass(truth_thresh):
     head = Head(truth_thresh=truth_thresh, iou_thresh=0.3)
     x = random_input(head, 2, 3, 3)
-    compare(scalar_loss, head, x, random_boxes(2, 3, 5), adversarial=True)
-    compare(scalar_loss, head, x, torch.zeros(0, 6), adversarial=True)
+    compare(head, x, random_boxes(2, 3, 5), adversarial=True)
+    compare(head, x, torch.zeros(0, 6), adversarial=True)
 
 
 def test_images_without_objects():
@@ -210,12 +172,12 @@ def test_order_of_images_in_boxes_does_not_matter():
     assert torch.equal(mixed, sorted_)
 
 
-def test_broken_objectness_counts_as_zero_where_there_are_objects(scalar_loss):
+def test_broken_objectness_counts_as_zero_where_there_are_objects():
     head = Head()
     x = random_input(head, 2, 3, 3)
     x[0, 4, 0, 0], x[0, 12, 1, 1], x[0, 6, 1, 1] = torch.nan, torch.inf, torch.nan
     boxes = torch.tensor([[0, 1, 0.5, 0.5, 0.4, 0.4]])
-    assert torch.isfinite(compare(scalar_loss, head, x, boxes).delta).all()
+    assert torch.isfinite(compare(head, x, boxes).delta).all()
     x[1, 4, 0, 0] = torch.nan  # an image without objects shows it
     assert loss(head, x, boxes, state()).cost != loss(head, x, boxes, state()).cost
 
