@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import cv2
 import numpy as np
@@ -225,3 +226,31 @@ def test_summary_as_json(micro, capsys):
     assert main(["summary", str(micro), "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["parameters"] > 0 and len(content["layers"]) == 4
+
+
+HEADS = {"region": (12, "2.0000,4.0000, 6.0000,6.0000"), "Gaussian_yolo": (20, "16,32, 48,48")}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_classes_and_anchors_of_other_heads(kind, micro, images, capsys):
+    """Of two anchors, for one class; [region] counts in cells of 8 pixels."""
+    filters, anchors = HEADS[kind]
+    text = micro.read_text().replace("[yolo]", f"[{kind}]")
+    micro.write_text(text.replace("mask=0,1\n", "") if kind == "region" else text)
+    (images / "a.txt").write_text("0 0.5 0.5 0.25 0.5\n0 0.5 0.5 0.75 0.75\n")
+    (images / "list.txt").write_text("a.png\nb.jpg\n")
+    (images / "set.data").write_text("classes=1\ntrain=list.txt\n")
+    flags = ["--data", str(images / "set.data"), "--classes", "1", "--anchors", "--workers", "0"]
+    size = ["--width", "64", "--height", "64", "--iterations", "1"]
+    assert main(["train", str(micro), *flags, *size, "--out", str(images / "out")]) == 0
+    written = (images / "out" / "micro.cfg").read_text()
+    assert f"filters={filters}" in written and f"anchors={anchors}" in written
+    capsys.readouterr()
+    assert main(["summary", str(images / "out" / "micro.cfg"), "--strict"]) == 0
+
+
+def test_classes_of_a_detection_head_are_refused(micro, capsys):
+    text = micro.read_text()
+    micro.write_text(text[: text.index("[yolo]")] + "[detection]\nclasses=3\ncoords=4\nside=3\n")
+    assert main(["train", str(micro), "--classes", "5"]) == 1
+    assert re.search(r"micro.cfg:\d+: \[detection\] --classes: .*5 \* num", error_line(capsys))

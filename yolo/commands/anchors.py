@@ -29,14 +29,15 @@ def run(args):
 
     from .. import figures
     from ..data import Dataset
-    from ..data.anchors import average_iou, box_sizes, fit_anchors, gather, recall
+    from ..data.anchors import anchor_text, average_iou, box_sizes, fit_anchors, gather, recall
 
     heads, size = network(args)
     dataset = Dataset.from_data(args.data, "train")
     console = Console(sys.stderr)
     boxes, broken = gather(dataset, lambda done: console.progress(done, len(dataset), "labels"))
     sizes = box_sizes(boxes, *size)
-    before = np.array(heads[0].anchors, np.float64) if heads else None
+    unit = heads[0].anchor_unit(heads[0].out_shape[1:], size) if heads else (1, 1)
+    before = np.array(heads[0].anchors) * unit if heads else None
     found = fit_anchors(sizes, args.num or (9 if before is None else len(before)), args.seed)
     print(f"{len(dataset)} images, {len(boxes)} boxes at {size[1]}x{size[0]}")
     if broken:
@@ -45,7 +46,7 @@ def run(args):
         if anchors is not None:
             shares = average_iou(sizes, anchors), recall(sizes, anchors)
             print("{}: average IoU {:.2%}, recall at IoU 0.5 {:.2%}".format(name, *shares))
-    text = anchor_text(found, size)
+    text = anchor_text(found, size, unit)
     print(f"anchors = {text}")
     if args.masks:
         print_masks(heads, found, size, dataset.classes)
@@ -61,20 +62,14 @@ def network(args):
     heads, size = [], (None, None)
     if args.cfg:
         from .. import load
-        from ..job import detection_heads
+        from ..job import anchor_heads
 
         net = load(args.cfg)
-        heads, size = detection_heads(net), net.input_shape[1:]
+        heads, size = anchor_heads(net), net.input_shape[1:]
     height, width = args.height or size[0], args.width or size[1]
     if not (height and width):
         raise YoloError("anchors: give --width and --height of the network, or --cfg")
     return heads, (height, width)
-
-
-def anchor_text(anchors, size):
-    """The value of `anchors=` as Darknet prints it: whole pixels, of small networks fractions."""
-    form = "{:.0f},{:.0f}" if size[1] > 32 else "{:.4f},{:.4f}"
-    return ", ".join(form.format(*pair) for pair in anchors)
 
 
 def print_masks(heads, anchors, size, classes):
@@ -82,8 +77,9 @@ def print_masks(heads, anchors, size, classes):
     from ..data.anchors import masks
 
     strides = [size[0] // head.out_shape[1] for head in heads] or STRIDES[: len(anchors)]
+    each = (heads[0].objectness_entry + 1 if heads else 5) + (classes or 0)
     for stride, mask in zip(strides, masks(anchors, strides), strict=True):
-        filters = f", filters = {len(mask) * (classes + 5)} before it" if classes else ""
+        filters = f", filters = {len(mask) * each} before it" if classes else ""
         grid = f"{-(-size[1] // stride)}x{-(-size[0] // stride)}"
         print(f"head of {grid} (stride {stride}): mask = {','.join(map(str, mask))}{filters}")
 

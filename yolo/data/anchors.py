@@ -79,6 +79,13 @@ def fit_anchors(sizes, count, seed=0):
     return best[np.argsort(best.prod(axis=1))]
 
 
+def anchor_text(anchors, size, unit):
+    """Anchors (k, 2) in pixels as Darknet writes them: whole pixels; of small networks, and of
+    heads with a unit (w, h) of their own, fractions. size: (height, width) of the network."""
+    form = "{:.0f},{:.0f}" if size[1] > 32 and unit == (1, 1) else "{:.4f},{:.4f}"
+    return ", ".join(form.format(*pair) for pair in anchors / unit)
+
+
 def _start(sizes, count, rng):
     return rng.permutation(np.unique(sizes, axis=0))[:count]
 

@@ -13,11 +13,11 @@ from ..files import atomic
 from ..network import Network
 from ..ops.precision import WORDS
 from ..train import Plan, Trainer, map_interval, weights_interval
-from .changes import override, set_anchors
+from .changes import anchor_heads, override, set_anchors
 from .report import finish, line
 from .source import augmentation, detection_heads, detector_classes, open_part, open_source
 
-__all__ = ["detection_heads", "detector_classes", "open_part", "run"]
+__all__ = ["anchor_heads", "detection_heads", "detector_classes", "open_part", "run"]
 
 
 def run(args, console):

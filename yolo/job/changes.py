@@ -3,7 +3,9 @@
 import numpy as np
 
 from .. import cfg
-from ..data.anchors import average_iou, box_sizes, fit_anchors, gather
+from ..data.anchors import anchor_text, average_iou, box_sizes, fit_anchors, gather
+from ..layers import LAYERS
+from ..layers.head import AnchorHead, Head
 from .source import detection_heads
 
 
@@ -31,35 +33,54 @@ def override(sections, args):
 
 
 def set_classes(sections, classes):
-    """Gives every [yolo] head `classes`, and the convolution before it the filters it needs."""
-    heads = [i for i, s in enumerate(sections) if s.name == "yolo"]
+    """Gives every head over a grid `classes`, and the convolution before it the filters it
+    needs."""
+    heads = [(i, LAYERS.get(s.name)) for i, s in enumerate(sections)]
+    heads = [(i, kind) for i, kind in heads if isinstance(kind, type) and issubclass(kind, Head)]
     if not heads:
-        raise sections[0].error("--classes: the network has no [yolo] head")
-    for i in heads:
+        raise sections[0].error("--classes: the network has no head such as [yolo]")
+    for i, kind in heads:
         head, before = sections[i], sections[i - 1]
+        if not issubclass(kind, AnchorHead):
+            raise head.error(
+                "--classes: cannot change this network, whose last layer has a weight for each "
+                "value of each cell; set classes here, and output=side^2 * (5 * num + classes) in "
+                "the [connected] before it"
+            )
         if before.name not in ("convolutional", "conv"):
             raise head.error(f"--classes: [convolutional] expected before it, got [{before.name}]")
-        anchors = len(head.ints("mask", None) or range(head.int("num", 1)))
+        count = len(head.ints("mask", None) or range(head.int("num", 1)))
         head.set("classes", classes)
-        before.set("filters", anchors * (classes + 5))
+        before.set("filters", count * (kind.objectness_entry + 1 + classes))
 
 
 def set_anchors(net, dataset, console):
-    """Writes anchors that fit the data into the sections of the heads: as many as their masks
-    name in all, the largest to the coarsest grid."""
-    height, width = net.input_shape[1:]
-    heads = sorted(detection_heads(net), key=lambda head: -head.out_shape[1] * head.out_shape[2])
-    sizes = box_sizes(gather(dataset)[0], height, width)
+    """Writes anchors that fit the data into the sections of the heads: as many as they own in all,
+    the largest to the coarsest grid."""
+    size = net.input_shape[1:]
+    heads = sorted(anchor_heads(net), key=lambda head: -head.out_shape[1] * head.out_shape[2])
+    sizes = box_sizes(gather(dataset)[0], *size)
     total = sum(len(head.mask) for head in heads)
     anchors = fit_anchors(sizes, total)
-    before = average_iou(sizes, np.array(heads[0].anchors, np.float64))
+    units = [head.anchor_unit(head.out_shape[1:], size) for head in heads]
+    before = average_iou(sizes, np.array(heads[0].anchors) * units[0])
     after = average_iou(sizes, anchors)
-    text = ", ".join(f"{w:.0f},{h:.0f}" for w, h in anchors)
+    text = anchor_text(anchors, size, units[0])
     console.say(f"anchors {text}: average IoU {100 * after:.1f} %, before {100 * before:.1f} %")
     first = 0
-    for head in heads:
+    for head, unit in zip(heads, units, strict=True):
         mask = range(first, first + len(head.mask))
         first += len(head.mask)
-        head.section.set("mask", ",".join(map(str, mask)))
-        head.section.set("anchors", text)
+        if head.masked:
+            head.section.set("mask", ",".join(map(str, mask)))
+        head.section.set("anchors", anchor_text(anchors, size, unit))
         head.section.set("num", total)
+
+
+def anchor_heads(net):
+    """The heads that have anchors; a network with another one is refused."""
+    heads = detection_heads(net)
+    for head in heads:
+        if not isinstance(head, AnchorHead):
+            raise head.section.error("--anchors: this head has none, its boxes take any shape")
+    return heads

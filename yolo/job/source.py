@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import Augment, DataError, DataFile, Dataset, ShapesDataset
+from ..layers.head import Head
 
 SHAPES_TRAIN, SHAPES_VALID = 2000, 200  # drawn images of one pass, and held-out ones
 
@@ -25,9 +26,11 @@ def detector_classes(net):
 
 def detection_heads(net):
     """The heads that find boxes; a network without one is refused."""
-    heads = [layer for layer in net.layers if hasattr(layer, "anchors")]
+    heads = [layer for layer in net.layers if isinstance(layer, Head)]
     if not heads:
-        raise net.sections[0].error("the network has no [yolo] head, so it cannot train on boxes")
+        raise net.sections[0].error(
+            "the network has no head such as [yolo], so it cannot train on boxes"
+        )
     return heads
 
 

@@ -46,6 +46,7 @@ class AnchorHead(Head):
 
     box_entries = (0, 1, 2, 3)  # where x, y, w, h stand
     objectness_entry = 4  # behind everything about the box, before the classes
+    masked = False  # whether the section may name some of its anchors as its own
 
     @property
     def entries(self):
@@ -71,12 +72,14 @@ class AnchorHead(Head):
         self.anchors = list(zip(sides[::2], sides[1::2], strict=True))
 
     def anchor_unit(self, grid, input_size):
-        """What anchors are measured in, (w, h) relative to the input; sizes are (height, width)."""
+        """(w, h) in pixels of the input of an anchor of 1, 1; sizes are (height, width)."""
         raise NotImplementedError
 
     def anchor_sizes(self, grid, input_size):
         """(num, 2) widths and heights of all anchors, relative to the input."""
-        return torch.tensor(self.anchors) * torch.tensor(self.anchor_unit(grid, input_size))
+        height, width = input_size
+        unit = self.anchor_unit(grid, input_size)
+        return torch.tensor(self.anchors) * torch.tensor([unit[0] / width, unit[1] / height])
 
     def shape(self, x):
         n = len(self.mask)

@@ -41,7 +41,7 @@ class Region(AnchorHead):
         self.class_scale = section.float("class_scale", 1.0)
 
     def anchor_unit(self, grid, input_size):
-        return 1 / grid[1], 1 / grid[0]
+        return input_size[1] / grid[1], input_size[0] / grid[0]
 
     def activate(self, x):
         """x, y, w, h stay raw; without a softmax or a tree the classes do, too."""

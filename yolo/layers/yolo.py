@@ -18,6 +18,7 @@ IGNORED = (
 class Yolo(AnchorHead):
     """A detection head over a grid of cells."""
 
+    masked = True
     nms_kinds = ("default", "greedynms", "diounms")
 
     def __init__(self, section, place):
@@ -69,7 +70,7 @@ class Yolo(AnchorHead):
         section.ignore(*IGNORED)
 
     def anchor_unit(self, grid, input_size):
-        return 1 / input_size[1], 1 / input_size[0]
+        return 1, 1
 
     def stretch(self, t):
         return 4 * t**2 if self.new_coords else t.exp()
