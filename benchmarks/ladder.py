@@ -124,7 +124,8 @@ def write(text):
     """Puts the table between the two marks of docs/kernels/README.md."""
     page = ROOT / "docs" / "kernels" / "README.md"
     marks = r"(<!-- ladder -->\n).*?(<!-- /ladder -->)"
-    page.write_text(re.sub(marks, rf"\1{text}\n\2", page.read_text(), flags=re.S))
+    new = re.sub(marks, lambda m: f"{m[1]}{text}\n{m[2]}", page.read_text(), flags=re.S)
+    page.write_text(new)
 
 
 def main():
