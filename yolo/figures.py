@@ -88,6 +88,52 @@ def clusters(sizes, anchors, before, size, path):
     _save(figure, path)
 
 
+def precision_recall(curves, names, path, title=""):
+    """curves: (precision, recall) of each class, or None; and their mean over recall."""
+    figure, ((axes,),) = _figure(1, 1, (8, 7), squeeze=False)
+    present = [(c, *curve) for c, curve in enumerate(curves) if curve is not None]
+    for c, precision, recall in present:
+        label = class_name(names, c) if len(present) <= 12 else None
+        best = np.maximum.accumulate(precision[::-1])[::-1]  # at that recall or beyond
+        best, recall = np.append(best[:1], best), np.append(0.0, recall)
+        axes.step(recall, best, linewidth=0.9, alpha=0.6, label=label)
+    if present:
+        axes.plot(*_mean_curve(present), color="black", linewidth=2, label="mean of the classes")
+        axes.legend(frameon=False, loc="lower left")
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="recall", ylabel="precision")
+    axes.set_title(title, loc="left", fontsize=10)
+    _save(figure, path)
+
+
+def _mean_curve(present):
+    """(recall levels, mean over the classes of the best precision at that recall or beyond)."""
+    levels = np.linspace(0, 1, 101)
+    total = np.zeros_like(levels)
+    for _, precision, recall in present:
+        envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+        total += envelope[np.searchsorted(recall, levels)]
+    return levels, total / len(present)
+
+
+def confusion(counts, names, path, title=""):
+    """counts[truth, found], the last of each is nothing; shown as shares of each row."""
+    side = min(24, 4 + 0.28 * len(counts))
+    figure, ((axes,),) = _figure(1, 1, (side + 1, side), squeeze=False)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    figure.colorbar(image, ax=axes, label="share of the row", shrink=0.7)
+    labels = [class_name(names, c) for c in range(len(counts) - 1)] + ["nothing"]
+    axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(labels)), labels, fontsize=7)
+    axes.set(xlabel="found", ylabel="truth")
+    if len(labels) <= 12:
+        for (row, column), count in np.ndenumerate(counts):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=8)
+    axes.set_title(title, loc="left", fontsize=10)
+    _save(figure, path)
+
+
 def _figure(rows, columns, size, **options):
     figure = Figure(figsize=size, dpi=100, layout="constrained")
     FigureCanvasAgg(figure)

@@ -105,6 +105,25 @@ def detect(net, run, inputs, places, thresh, nms):
     return results
 
 
+@torch.no_grad()
+def propose(net, run, inputs, places, thresh, nms):
+    """As `detect`, of no class: every box whose objectness is above `thresh` has that as its only
+    probability, and boxes silence each other by overlap alone."""
+    parameter = next(net.parameters(), inputs)
+    outputs = _run(run, inputs.to(parameter.device, parameter.dtype))
+    parts = [
+        layer.decode(outputs[position].float(), net.input_shape[1:])[:2]
+        for position, layer in detection_heads(net)
+    ]
+    boxes, objectness = (torch.cat(values, 1).cpu() for values in zip(*parts, strict=True))
+    results = []
+    for b, place in enumerate(places):
+        use = (objectness[b] > thresh) & boxes[b].isfinite().all(1)
+        found = Candidates(place.to_image(boxes[b, use]), objectness[b, use, None])
+        results.append(found.suppressed(nms))
+    return results
+
+
 def decode(net, outputs, thresh):
     """Outputs of the heads -> Candidates of each image, relative to the network's input.
 

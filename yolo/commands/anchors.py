@@ -33,7 +33,7 @@ def run(args):
 
     heads, size = network(args)
     dataset = Dataset.from_data(args.data, "train")
-    console = Console(sys.stderr)
+    console = Console(sys.stderr, at_once=False)
     boxes, broken = gather(dataset, lambda done: console.progress(done, len(dataset), "labels"))
     sizes = box_sizes(boxes, *size)
     unit = heads[0].anchor_unit(heads[0].out_shape[1:], size) if heads else (1, 1)

@@ -9,10 +9,12 @@ from tqdm import tqdm
 class Console:
     """What a run says: on a terminal a bar that is redrawn, elsewhere a line every few seconds."""
 
-    def __init__(self, stream=None, every=5.0):
+    def __init__(self, stream=None, every=5.0, at_once=True):
+        """at_once: the first line comes with the first progress, not `every` seconds later."""
         self.stream = stream or sys.stdout
         self.live = self.stream.isatty()
-        self.every, self.printed, self.bar = every, 0.0, None
+        self.printed = 0.0 if at_once else time.monotonic()
+        self.every, self.bar = every, None
 
     def say(self, text):
         """A line that stays."""
@@ -37,3 +39,12 @@ class Console:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def follow(items, total):
+    """The items, while stderr shows how many have come."""
+    console = Console(sys.stderr, at_once=False)
+    for done, item in enumerate(items, start=1):
+        console.progress(done, total, "images")
+        yield item
+    console.clear()

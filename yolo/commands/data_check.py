@@ -30,7 +30,7 @@ def run(args):
 
     size, classes = network(args)
     inspection = Inspection(args.data, size, classes)
-    console, findings, shown = Console(sys.stderr), [], Counter()
+    console, findings, shown = Console(sys.stderr, at_once=False), [], Counter()
     total = len(inspection)
     for finding in inspection.run(
         args.workers, lambda done: console.progress(done, total, f"{inspection.errors} errors")

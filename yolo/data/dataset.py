@@ -62,6 +62,19 @@ class Dataset:
         classes = classes or data.classes
         return cls.from_list(data.file(part), classes, data.names(), path)
 
+    @classmethod
+    def difficult(cls, path, classes=None):
+        """The images of a `.data` file's key `difficult`: in the order of its valid list, with
+        labels of the objects that need not be found; None where there is no such key."""
+        data = DataFile.read(path)
+        if not data.get("difficult"):
+            return None
+        found = cls.from_list(data.file("difficult"), classes or data.classes, None, path)
+        count = len(read_list(data.file("valid")))
+        if len(found) != count:
+            raise data.error("difficult", f"{len(found)} images; valid has {count}")
+        return found
+
     def __len__(self):
         return len(self.entries)
 

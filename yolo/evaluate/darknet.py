@@ -91,6 +91,8 @@ class Result:
 class Tally:
     """Matches detections with truths, image by image, and keeps what the curve needs."""
 
+    lowest, suppression = LOWEST, SUPPRESSION
+
     def __init__(self, classes: int, iou: float, thresh: float):
         self.classes, self.iou, self.thresh = classes, iou, thresh
         self.images = self.truths = 0

@@ -47,13 +47,14 @@ class Pass:
         (image uint8 (H, W, 3) RGB, boxes (n, 5) class, x, y, w, h relative).
     thresh, nms: of detection and of suppression.  precision: as predict's.
     difficult: another data set of the same images, with the boxes that need not be found.
+    find: predict.detect, or predict.propose.
 
     `skipped` has the errors of the images that could not be used.
     """
 
     def __init__(self, net, samples, thresh, nms, batch=1, workers=4, precision=None,
-                 difficult=None):  # fmt: skip
-        self.net, self.samples, self.difficult = net, samples, difficult
+                 difficult=None, find=detect):  # fmt: skip
+        self.net, self.samples, self.difficult, self.find = net, samples, difficult, find
         self.thresh, self.nms = thresh, nms
         self.batch, self.workers, self.precision = max(1, int(batch)), max(1, workers), precision
         self.skipped = []
@@ -62,7 +63,7 @@ class Pass:
         run, seen = inference(self.net, self.batch, self.precision), 0
         for chunk in self._batches():
             inputs, places = torch.stack([p.x for p in chunk]), [p.place for p in chunk]
-            found = detect(self.net, run, inputs, places, self.thresh, self.nms)
+            found = self.find(self.net, run, inputs, places, self.thresh, self.nms)
             for p, candidates in zip(chunk, found, strict=True):
                 yield Seen(p.index, candidates, p.truth, p.difficult, p.shape, p.path)
             seen += len(chunk)
