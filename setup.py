@@ -26,17 +26,21 @@ SOURCES = [
     "cpu/conv_im2col.cpp",
     "cpu/isa.cpp",
     "cpu/norm_act.cpp",
+    "cpu/packed/conv_training.cpp",
     "cpu/packed/level_avx2.cpp",
     "cpu/packed/level_avx512.cpp",
     "cpu/packed/level_portable.cpp",
     "cpu/packed/levels.cpp",
+    "cpu/packed/norm_training.cpp",
     "cpu/packed/plan.cpp",
     "cpu/packed/planar.cpp",
+    "cpu/packed/spatial_training.cpp",
     "cpu/pool.cpp",
     "cpu/reorg.cpp",
     "cpu/threads.cpp",
     "cpu/upsample.cpp",
     "packed_bindings.cpp",
+    "training_bindings.cpp",
 ]
 # Compiled once for each instruction set, with ISA as the name of its namespace.
 ISA_SOURCES = ["cpu/rows.cpp"]

@@ -127,6 +127,7 @@ void bind(py::module_& parent) {
     m.def("winograd_forward", &forward, unlocked());
     m.def("winograd_grad_x", &grad_x, unlocked());
 
+    bind_training(m);
     py::class_<Plan>(m, "Plan", py::module_local())
         .def(py::init([](const std::string& level, int threads, long arena_floats) {
                  return std::make_unique<Plan>(choose(level.c_str()), threads, arena_floats);

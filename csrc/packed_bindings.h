@@ -5,5 +5,6 @@
 namespace yolo::packed {
 
 void bind(pybind11::module_& parent);  // adds the submodule `packed`
+void bind_training(pybind11::module_& packed);
 
 }  // namespace yolo::packed

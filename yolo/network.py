@@ -15,6 +15,7 @@ from .cfg import suggestion
 from .layers import ABSENT, LAYERS, Place
 from .layers.layer import check_outputs, times
 from .loss.filters import delta_filters
+from .ops import Packed, layout, unpack
 from .options import NetOptions
 
 
@@ -59,6 +60,7 @@ class Network(nn.Module):
         self.names = None
         self.seen = 0  # images, in training
         self.is_fused = False
+        self.layout = "packed"  # of what layers hand on in training; "planar": (N, C, H, W) always
         self.layers = nn.ModuleList(_build(sections, self.options))
         self.iteration = 0
         self.delta_filters = delta_filters(self.options)
@@ -121,12 +123,14 @@ class Network(nn.Module):
 
     def forward(self, x):
         """Outputs of the heads, activated as Darknet leaves them (no head: the last layer's)."""
-        kept = self._run(x, keep=set(self.heads))
+        with layout(self.layout if self.training else "planar"):
+            kept = self._run(x, keep=set(self.heads))
         return [kept[index] for index in self.heads]
 
     def outputs(self, x):
         """The output of every layer."""
-        kept = self._run(x, keep=set(range(len(self.layers))))
+        with layout("planar"):  # each output is the very tensor that the next layer reads
+            kept = self._run(x, keep=set(range(len(self.layers))))
         return [kept[index] for index in range(len(self.layers))]
 
     def _run(self, x, keep, visit=None):
@@ -134,7 +138,7 @@ class Network(nn.Module):
         self._check_input(x)
         outputs = {-1: x}
         for layer in self.layers:
-            inputs = [outputs[source] for source in layer.sources]
+            inputs = _readable(layer, [outputs[source] for source in layer.sources])
             if visit:
                 visit(layer, inputs)
             if layer.index in keep or layer.index not in self._unread:
@@ -142,7 +146,7 @@ class Network(nn.Module):
             for source in self._drop[layer.index]:
                 if source not in keep:
                     del outputs[source]
-        return outputs
+        return {index: unpack(outputs[index]) for index in keep}
 
     def _step(self, layer, inputs):
         if layer.onlyforward or self.iteration < self._frozen_until[layer.index]:
@@ -167,7 +171,8 @@ class Network(nn.Module):
                 heads.append(layer.loss(inputs[0], truth, state))
                 indices.append(layer.index)
 
-        self._run(x, keep=(), visit=visit)
+        with layout(self.layout if self.training else "planar"):
+            self._run(x, keep=(), visit=visit)
         if not heads:
             raise ValueError(f"{self.cfg_path}: has no layer with a loss, such as [yolo]")
         cost = sum(head.cost for head in heads) / len(heads) / max(1, len(x))
@@ -214,6 +219,13 @@ class Network(nn.Module):
 
     def extra_repr(self):
         return f"{self.cfg_path}, input {times(self.input_shape)}, {len(self.layers)} layers"
+
+
+def _readable(layer, inputs):
+    """Inputs in a layout that the layer knows: packed ones where all are and it takes them."""
+    if layer.packs and all(isinstance(x, Packed) for x in inputs):
+        return inputs
+    return [unpack(x) for x in inputs]
 
 
 def _net_section(section):

@@ -5,7 +5,18 @@ from math import prod, sqrt
 import torch
 from torch import nn
 
-from ..ops import ACTIVATIONS, bias_act, conv2d, conv2d_act, conv_batch_norm_act
+from ..ops import (
+    ACTIVATIONS,
+    Packed,
+    begins_packed,
+    bias_act,
+    conv2d,
+    conv2d_act,
+    conv_batch_norm_act,
+    conv_bias_act,
+    conv_norm_act,
+    fits_packed,
+)
 from .batchnorm import EPS, rolling_buffers
 from .layer import Layer
 
@@ -87,7 +98,22 @@ class Convolutional(Layer):
         rows, cols = ((p - reach) // s + 1 for p, s in zip(padded, self.stride, strict=True))
         return self.filters, rows, cols
 
+    @property
+    def packs(self):
+        how = self.size, self.stride, self.pad_cells, self.dilation, self.groups
+        return fits_packed(*how, self.activation)
+
+    def _packed(self, x):
+        how = self.activation, self.stride[0], self.pad_cells
+        if not self.batch_normalize:
+            return conv_bias_act(x, self.weight, self.bias, *how)
+        rolling = self.rolling_mean, self.rolling_var
+        channels = self.scale, self.bias, rolling, self.training
+        return conv_norm_act(x, self.weight, *channels, *how, eps=EPS)
+
     def forward(self, x):
+        if isinstance(x, Packed) or (begins_packed(x) and self.packs):
+            return self._packed(x)
         how = (self.stride, self.pad_cells, self.dilation, self.groups)
         if self.batch_normalize:
             channels, rolling = (self.scale, self.bias), (self.rolling_mean, self.rolling_var)

@@ -1,7 +1,8 @@
 """What every layer has: its section, the layers it reads, its shape, its place in files and tables.
 
 A layer is an ordinary module whose forward takes the outputs of `sources` in that order. Shapes
-are (C, H, W) of one image; tensors are (N, C, H, W).
+are (C, H, W) of one image; tensors are (N, C, H, W). A layer whose `packs` is true may be given
+`ops.Packed` tensors instead, all of them or none, and then returns one; nobody else sees them.
 """
 
 from dataclasses import dataclass, field
@@ -90,6 +91,7 @@ class Layer(nn.Module):
     """Base of all layers: reads the keys that every section may have."""
 
     in_place = False  # whether the input itself is changed, as [dropout] does in Darknet
+    packs = False  # whether forward also takes tensors in the layout of the CPU kernels
     is_output = False  # whether calling the network returns this layer's output
 
     def __init__(self, section, place):

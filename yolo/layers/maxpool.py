@@ -55,6 +55,10 @@ class Maxpool(Layer):
             )
         return self.out_channels
 
+    @property
+    def packs(self):
+        return not self.maxpool_depth
+
     def forward(self, x):
         if not self.maxpool_depth:
             return maxpool2d(x, self.size, self.stride, self.padding)
@@ -80,6 +84,8 @@ class Maxpool(Layer):
 class RareMaxpool(Maxpool):
     """antialiasing: stride 1, then a blur with the stride; maxpool_zero_nonmax: what is not the
     largest of its own window becomes 0."""
+
+    packs = False
 
     def _read_rare(self, section):
         self.antialiasing = read_mode(section)

@@ -29,6 +29,8 @@ def convolution(section, place):
 class RareConvolutional(Convolutional):
     """A convolution that is more than one, or less."""
 
+    packs = False
+
     def _read_rare(self, section):
         super()._read_rare(section)
         self.antialiasing = read_mode(section)

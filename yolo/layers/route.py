@@ -2,6 +2,7 @@
 
 import torch
 
+from ..ops import Packed, packed
 from .layer import Layer, times
 
 
@@ -32,7 +33,15 @@ class Route(Layer):
                 )
         return sum(source[0] // self.groups for source in sources), *sources[0][1:]
 
+    @property
+    def packs(self):
+        channels = [shape[0] for shape in self.in_shapes]
+        parts = [c // self.groups for c in channels]
+        return packed.can_join(parts) and all(packed.can_part(c, self.groups) for c in channels)
+
     def forward(self, *sources):
+        if isinstance(sources[0], Packed):
+            return packed.join([packed.part(x, self.groups, self.group_id) for x in sources])
         parts = [x.chunk(self.groups, 1)[self.group_id] for x in sources]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 

@@ -26,6 +26,10 @@ class Upsample(Layer):
             )
         return channels, height // block, width // block
 
+    @property
+    def packs(self):
+        return self.stride > 0
+
     def forward(self, x):
         return upsample(x, self.stride, self.scale)
 

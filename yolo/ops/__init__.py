@@ -7,6 +7,10 @@ from .conv1d import conv1d
 from .cuda import CudaError
 from .linear import linear
 from .norm import batch_norm_act, conv_batch_norm_act
+from .packed import Packed, layout, unpack
+from .packed import begins as begins_packed
+from .packed_conv import conv_bias_act, conv_norm_act
+from .packed_conv import fits as fits_packed
 from .pool import avgpool, maxpool2d
 from .precision import PrecisionError, precision, precision_for
 from .reorg import reorg, reorg3d
@@ -17,23 +21,30 @@ __all__ = [
     "ACTIVATIONS",
     "BACKENDS",
     "CudaError",
+    "Packed",
     "PrecisionError",
     "ShapeError",
     "activate",
     "avgpool",
     "backend",
     "batch_norm_act",
+    "begins_packed",
     "bias_act",
     "conv1d",
     "conv2d",
     "conv2d_act",
     "conv_batch_norm_act",
+    "conv_bias_act",
+    "conv_norm_act",
     "current_backend",
+    "fits_packed",
+    "layout",
     "linear",
     "maxpool2d",
     "precision",
     "precision_for",
     "reorg",
     "reorg3d",
+    "unpack",
     "upsample",
 ]

@@ -7,15 +7,17 @@ Twin: torch.nn.functional.max_pool2d after padding with -inf; mean.
 import torch
 import torch.nn.functional as F
 
+from . import packed_spatial
 from .backend import uses_torch
 from .grad import first_order
 from .native import library, native_pool_shape, threads
 from .operator import operator
+from .packed import Packed
 from .shapes import ShapeError, pair, pool_shape, same_type
 
 
 def maxpool2d(x, size, stride, padding=None):
-    """x (n, c, h, w) -> (n, c, p, q), p = (h + padding - size) / stride + 1 by integers.
+    """x (n, c, h, w) or Packed -> (n, c, p, q), p = (h + padding - size) / stride + 1 by integers.
 
     `padding` is Darknet's: rows (or columns) of both sides together, the smaller half above and
     left; None is size - 1.  Among equal values the first of the window, row by row, gets grad_y.
@@ -23,6 +25,8 @@ def maxpool2d(x, size, stride, padding=None):
     size, stride = pair(size), pair(stride)
     padding = (size[0] - 1, size[1] - 1) if padding is None else pair(padding)
     shape = pool_shape(x, size, stride, padding)
+    if isinstance(x, Packed):
+        return packed_spatial.maxpool2d(x, shape)
     if uses_torch():
         return _twin(x, shape)
     if torch.is_grad_enabled() and x.requires_grad:

@@ -6,16 +6,22 @@ other's gradient.  Twin: repetition of rows and columns, or a reshape and sum.
 
 import torch
 
+from . import packed_spatial
 from .backend import uses_torch
 from .grad import first_order
 from .native import library, threads
 from .operator import operator
+from .packed import Packed
 from .shapes import ShapeError, same_type
 
 
 def upsample(x, stride, scale=1.0):
-    """x (n, c, h, w) -> (n, c, h * stride, w * stride), or / |stride| where stride < 0."""
+    """x (n, c, h, w) -> (n, c, h * stride, w * stride), or / |stride| where stride < 0.
+
+    A Packed x is enlarged only."""
     _check(x, stride)
+    if isinstance(x, Packed):
+        return packed_spatial.enlarge(x, stride, scale)
     if uses_torch():
         return _twin(x, stride, scale)
     if torch.is_grad_enabled() and x.requires_grad:

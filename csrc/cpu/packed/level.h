@@ -8,5 +8,11 @@
 #include "winograd.h"
 #include "pool.h"
 #include "reshape.h"
+#include "dense.h"
+#include "outer.h"
+#include "stem_grad.h"
+#include "winograd_grad.h"
+#include "norm.h"
+#include "spatial_grad.h"
 #include "table.h"
 // clang-format on

@@ -1,5 +1,5 @@
 // The packed kernels with AVX-512: 16 lanes, 32 registers.
-#include "packed.h"
+#include "training.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>

@@ -1,6 +1,6 @@
 // The packed kernels with what every processor of the architecture has: 4 lanes (SSE2, NEON), as
 // the compiler's own vector types, without a single intrinsic.
-#include "packed.h"
+#include "training.h"
 
 #define LEVEL "portable"
 #define LANES 4

@@ -88,6 +88,8 @@ struct Convert {
     const float* logistic;  // unpacking: per planar channel (used, scale, shift), null: none
 };
 
+struct TrainingKernels;  // see training.h
+
 // What an instruction set offers. Every function does the part `share` of its call; parts never
 // write the same float, and calls that need a barrier in between are separate functions.
 struct Kernels {
@@ -116,6 +118,7 @@ struct Kernels {
     long (*winograd_scratch)(const Conv&, bool shared);
     long (*winograd_shared)(const Conv&);
     long (*pool_scratch)(const Pool&);
+    const TrainingKernels* training;
 };
 
 // The levels, best first; null where the compiler or the processor lacks one.

@@ -32,11 +32,11 @@ struct Transform<4> {
         o[2] = a + 4.f * c;
         o[3] = b + 8.f * d + m[5];
     }
-    template <class T>
+    template <class Number, class T>
     INLINE void weight(const T* g, T* o) {
-        const T a = g[0] * (1 / 24.) + g[2] * (1 / 6.), b = g[1] * (1 / 12.);
-        const T c = (g[0] + g[2]) * (-1 / 6.), d = g[1] * (-1 / 6.);
-        o[0] = g[0] * .25;
+        const T a = g[0] * Number(1 / 24.) + g[2] * Number(1 / 6.), b = g[1] * Number(1 / 12.);
+        const T c = (g[0] + g[2]) * Number(-1 / 6.), d = g[1] * Number(-1 / 6.);
+        o[0] = g[0] * Number(.25);
         o[1] = c + d;
         o[2] = c - d;
         o[3] = a + b;
@@ -60,9 +60,9 @@ struct Transform<2> {
         o[0] = m[0] + m[1] + m[2];
         o[1] = m[1] - m[2] - m[3];
     }
-    template <class T>
+    template <class Number, class T>
     INLINE void weight(const T* g, T* o) {
-        const T a = (g[0] + g[2]) * .5, b = g[1] * .5;
+        const T a = (g[0] + g[2]) * Number(.5), b = g[1] * Number(.5);
         o[0] = g[0];
         o[1] = a + b;
         o[2] = a - b;
@@ -262,12 +262,12 @@ static void pack_winograd_panel(const float* w, int k0, int width, int c, float*
             }
             UNROLL for (int s = 0; s < 3; ++s) {
                 dvec o[E];
-                Transform<M>::weight(g[s], o);
+                Transform<M>::template weight<double>(g[s], o);
                 UNROLL for (int e = 0; e < E; ++e) half[e][s] = o[e];
             }
             UNROLL for (int e = 0; e < E; ++e) {
                 dvec o[E];
-                Transform<M>::weight(half[e], o);
+                Transform<M>::template weight<double>(half[e], o);
                 UNROLL for (int f = 0; f < E; ++f) {
                     hvec* to = reinterpret_cast<hvec*>(collected[e * E + f] + j);
                     *to = __builtin_convertvector(o[f], hvec);

@@ -1,0 +1,317 @@
+#include "conv_training.h"
+
+#include <algorithm>
+
+#include "../threads.h"
+
+namespace yolo::packed {
+namespace {
+
+constexpr int M = 4, E2 = 36;     // F(4x4, 3x3)
+constexpr int MIN_CHANNELS = 32;  // with fewer the transforms cost more than they save
+constexpr long TILES_AT_ONCE = 112;
+constexpr long MIN_GRAD_TILES = 128;
+constexpr long TRANSFORMED_BYTES = 8 << 20;  // of x and dy together, about what L3 keeps
+
+int blocks_of(const Kernels& kernels, int channels) {
+    return (channels + kernels.lanes - 1) / kernels.lanes;
+}
+long tiles_of(const View& y) {
+    return long((y.height + M - 1) / M) * ((y.width + M - 1) / M) * y.images;
+}
+
+}  // namespace
+
+View packed_view(const Kernels& kernels, const float* data, int n, int channels, int height,
+                 int width) {
+    View v{};
+    v.images = n, v.blocks = blocks_of(kernels, channels), v.height = height, v.width = width;
+    v.border = BORDER;
+    v.row = long(width + 2 * BORDER) * kernels.lanes;
+    v.block = v.row * (height + 2 * BORDER);
+    v.image = v.block * v.blocks;
+    v.data = const_cast<float*>(data) + BORDER * (v.row + kernels.lanes);
+    return v;
+}
+
+long packed_floats(const Kernels& kernels, int n, int channels, int height, int width) {
+    float nothing;
+    return packed_view(kernels, &nothing, n, channels, height, width).image * n;
+}
+
+// Takes pieces of the workspace one after the other. Without a base it only counts, and no kernel
+// is to be called.
+struct ConvTraining::Room {
+    float* base;
+    long used = 0;
+
+    bool counts() const { return !base; }
+    float* take(long floats) {
+        float* piece = base ? base + used : nullptr;
+        used += (floats + 15) / 16 * 16;
+        return piece;
+    }
+};
+
+// body(share) on each thread, `scratch_each` floats apart.
+template <class F>
+void ConvTraining::share(const Room& room, float* scratch, long scratch_each, F body) const {
+    if (room.counts()) return;
+    cpu::parallel(threads_, threads_, [&](int64_t task, int) {
+        body(Share{int(task), threads_, scratch + task * scratch_each});
+    });
+}
+
+bool ConvTraining::fits(const ConvShape& s, bool planar) {
+    const bool square = s.r == s.s && s.stride_y == s.stride_x && s.pad_y == s.pad_x;
+    if (!square || s.groups != 1 || s.dilation_y != 1 || s.dilation_x != 1) return false;
+    if (planar) return s.r == 3 && s.c <= 4 && s.pad_y == 1;
+    const bool three = s.r == 3 && s.pad_y == 1 && s.stride_y <= 2;
+    return three || (s.r == 1 && s.pad_y == 0 && s.stride_y == 1);
+}
+
+ConvTraining::ConvTraining(const Kernels& kernels, const ConvShape& shape, bool planar, bool fast,
+                           int threads)
+    : kernels_(kernels),
+      training_(*kernels.training),
+      shape_(shape),
+      planar_(planar),
+      winograd_(fast && !planar && shape.r == 3 && shape.stride_y == 1 &&
+                std::min(shape.c, shape.k) >= MIN_CHANNELS && shape.n * shape.h * shape.w >= 256),
+      threads_(threads),
+      caches_(read_caches()) {
+    float nothing;
+    Room forward_room{nullptr}, grad_x_room{nullptr}, grad_weight_room{nullptr};
+    forward({&nothing, 0}, &nothing, &nothing, forward_room);
+    if (!planar) grad_x(&nothing, &nothing, &nothing, grad_x_room);
+    grad_weight(&nothing, {&nothing, 0}, &nothing, grad_weight_room);
+    workspace_ = std::max({forward_room.used, grad_x_room.used, grad_weight_room.used});
+}
+
+const char* ConvTraining::algorithm() const {
+    return planar_ ? "stem" : winograd_ ? "winograd4" : "direct";
+}
+
+View ConvTraining::input(Input x) const {
+    View v = packed_view(kernels_, x.data, shape_.n, shape_.c, shape_.h, shape_.w);
+    if (x.image) v.image = x.image;
+    return v;
+}
+Planar ConvTraining::image(Input x) const {
+    return {const_cast<float*>(x.data), int(shape_.n), int(shape_.c), int(shape_.h), int(shape_.w)};
+}
+View ConvTraining::output(const float* y) const {
+    return packed_view(kernels_, y, shape_.n, shape_.k, shape_.p, shape_.q);
+}
+
+Conv ConvTraining::conv(const View& x, const View& y, int stride) const {
+    Conv a{};
+    a.x = x, a.y = y, a.activation = Activation::linear, a.caches = caches_, a.m = M;
+    a.kernel_h = a.kernel_w = int(shape_.r), a.pad_h = a.pad_w = int(shape_.pad_y);
+    a.stride_h = a.stride_w = stride, a.dilation_h = a.dilation_w = 1;
+    return a;
+}
+
+Dense ConvTraining::dense(const float* weight) const {
+    const int taps = int(shape_.taps());
+    Dense d{weight, int(shape_.k), int(shape_.c), taps, shape_.c * taps, taps, {}};
+    for (int t = 0; t < taps; ++t) d.taps[t] = t;
+    return d;
+}
+Dense ConvTraining::turned(const float* weight) const {
+    const int taps = int(shape_.taps());
+    Dense d{weight, int(shape_.c), int(shape_.k), taps, taps, shape_.c * taps, {}};
+    for (int t = 0; t < taps; ++t) d.taps[t] = taps - 1 - t;
+    return d;
+}
+
+void ConvTraining::direct(Conv call, const Dense& weight, Room& room) const {
+    const long each = kernels_.direct_scratch(call);
+    float* packed = room.take(long(call.y.blocks) * call.x.blocks * kernels_.lanes *
+                              kernels_.lanes * weight.tap_count);
+    float* scratch = room.take(threads_ * each);
+    call.weight = packed;
+    share(room, scratch, 0, [&](const Share& s) { training_.pack_dense(weight, packed, s); });
+    share(room, scratch, each, [&](const Share& s) { kernels_.direct(call, s); });
+}
+
+// Every worker has tiles of its own and reads all weights.
+void ConvTraining::winograd_by_tiles(Conv call, const Dense& weight, Room& room) const {
+    const long tile_bytes = 4L * E2 * call.x.blocks * kernels_.lanes;
+    call.tile_block = int(std::max(caches_.l2 / 2 / tile_bytes, 2L * kernels_.max_tiles));
+    const long each = (kernels_.winograd_scratch(call, false) + 15) / 16 * 16;
+    float* packed =
+        room.take(E2 * long(call.y.blocks) * call.x.blocks * kernels_.lanes * kernels_.lanes);
+    float* scratch = room.take(threads_ * each);
+    call.weight = packed;
+    share(room, scratch, 0,
+          [&](const Share& s) { training_.pack_winograd_dense(weight, packed, s); });
+    share(room, scratch, each, [&](const Share& s) { kernels_.winograd(call, s); });
+}
+
+// Large weights: all tiles are transformed first, then each worker takes panels of output channels,
+// whose weights it transforms where only it reads them.
+void ConvTraining::winograd_by_panels(Conv call, const Dense& weight, Room& room) const {
+    const int lanes = kernels_.lanes, panels = (call.y.blocks + 1) / 2;
+    const long tiles = tiles_of(call.y), groups = (tiles + TILES_AT_ONCE - 1) / TILES_AT_ONCE;
+    const long most = (tiles + groups - 1) / groups;
+    const long v_each = training_.winograd_floats(call.x.blocks, int(most));
+    const long panel_floats = E2 * long(call.x.blocks) * lanes * 2 * lanes;
+    const long each = panel_floats + (training_.winograd_floats(2, int(most)) + 15) / 16 * 16;
+    float* v = room.take(groups * v_each);
+    float* scratch = room.take(threads_ * each);
+    auto first = [=](long group) { return int(tiles * group / groups); };
+    share(room, scratch, 0, [&](const Share& s) {
+        for (long g = 0; g < groups; ++g)
+            training_.winograd_input_tiles(call, first(g), first(g + 1) - first(g), v + g * v_each,
+                                           s);
+    });
+    if (room.counts()) return;
+    cpu::parallel(threads_, panels, [&](int64_t panel, int worker) {
+        float* packed = scratch + worker * each;
+        Dense mine = weight;
+        const int done = int(panel) * 2 * lanes;
+        mine.data += done * weight.output_step;
+        mine.outputs = std::min(2 * lanes, weight.outputs - done);
+        training_.pack_winograd_dense(mine, packed, Share{0, 1, nullptr});
+        Conv part = call;
+        part.weight = packed;
+        part.y.blocks = std::min(2, call.y.blocks - 2 * int(panel));
+        part.y.data += 2 * panel * call.y.block;
+        for (long g = 0; g < groups; ++g)
+            training_.winograd_output_tiles(part, first(g), first(g + 1) - first(g), 0,
+                                            v + g * v_each, packed + panel_floats);
+    });
+}
+
+// y = x * weight
+void ConvTraining::convolve(Conv call, const Dense& weight, bool winograd, Room& room) const {
+    call.bias = zeros(call.y.blocks, room);
+    if (!winograd) return direct(call, weight, room);
+    const long weights = 4L * E2 * call.y.blocks * call.x.blocks * kernels_.lanes * kernels_.lanes;
+    if (weights > 6 * caches_.l2 || tiles_of(call.y) < 26 * threads_)
+        return winograd_by_panels(call, weight, room);
+    winograd_by_tiles(call, weight, room);
+}
+
+// The kernels add a bias to what they compute; here normalisation brings its own.
+float* ConvTraining::zeros(int blocks, Room& room) const {
+    float* bias = room.take(long(blocks) * kernels_.lanes);
+    if (!room.counts()) std::fill(bias, bias + blocks * kernels_.lanes, 0.f);
+    return bias;
+}
+
+void ConvTraining::stem(Input x, const float* weight, const View& y, Room& room) const {
+    Conv call = conv(View{}, y, int(shape_.stride_y));
+    call.image = image(x);
+    call.bias = zeros(y.blocks, room);
+    const Dense source = dense(weight);
+    const long each = (kernels_.stem_scratch(call) + 15) / 16 * 16;
+    float* packed = room.take(long(y.blocks) * kernels_.lanes * source.inputs * source.tap_count);
+    float* scratch = room.take(threads_ * each);
+    call.weight = packed;
+    if (room.counts()) return;
+    training_.pack_stem_dense(source, packed);
+    share(room, scratch, each, [&](const Share& s) { kernels_.stem(call, s); });
+}
+
+// Every pixel of dx is reached by other taps according to the parity of its row and column: four
+// convolutions of stride 1, with 1, 2, 2 and 4 of the 9 taps, whose results lie between each other.
+void ConvTraining::strided_grad_x(const View& dy, const float* weight, const View& dx,
+                                  Room& room) const {
+    static constexpr int TAPS[2][2] = {{1, 1}, {2, 0}};  // of even, odd; the second one pixel on
+    float* bias = zeros(dx.blocks, room);
+    View maps[4];
+    for (int i = 0; i < 4; ++i) {
+        const int odd_h = i / 2, odd_w = i % 2;
+        View& map = maps[i];
+        map = dx;
+        map.height = (dx.height + 1 - odd_h) / 2, map.width = (dx.width + 1 - odd_w) / 2;
+        map.border = 0;
+        map.row = long(map.width) * kernels_.lanes;
+        map.block = map.row * map.height, map.image = map.block * map.blocks;
+        map.data = room.take(map.image * map.images);
+        if (!map.height || !map.width) continue;
+        Conv call = conv(dy, map, 1);
+        call.pad_h = call.pad_w = 0, call.bias = bias;
+        call.kernel_h = 1 + odd_h, call.kernel_w = 1 + odd_w;
+        Dense part = turned(weight);
+        part.tap_count = call.kernel_h * call.kernel_w;
+        for (int t = 0; t < part.tap_count; ++t)
+            part.taps[t] = 3 * TAPS[odd_h][t / call.kernel_w] + TAPS[odd_w][t % call.kernel_w];
+        direct(call, part, room);
+    }
+    share(room, nullptr, 0, [&](const Share& s) { training_.interleave(maps, dx, s); });
+}
+
+void ConvTraining::forward(Input x, const float* weight, float* y, Room& room) const {
+    if (planar_) return stem(x, weight, output(y), room);
+    convolve(conv(input(x), output(y), int(shape_.stride_y)), dense(weight), winograd_, room);
+}
+
+void ConvTraining::grad_x(const float* dy, const float* weight, float* dx, Room& room) const {
+    const View from = output(dy), to = input({dx, 0});
+    if (shape_.stride_y == 2) return strided_grad_x(from, weight, to, room);
+    convolve(conv(from, to, 1), turned(weight), winograd_, room);
+}
+
+void ConvTraining::grad_weight(const float* dy, Input x, float* grad, Room& room) const {
+    GradWeight call{};
+    call.dy = output(dy), call.grad = grad, call.caches = caches_;
+    call.filters = int(shape_.k), call.channels = int(shape_.c);
+    call.size = int(shape_.r), call.stride = int(shape_.stride_y), call.pad = int(shape_.pad_y);
+    if (planar_) {
+        call.image = image(x);
+        return stem_grad_weight(call, room);
+    }
+    call.x = input(x);
+    winograd_ ? winograd_grad_weight(call, room) : direct_grad_weight(call, room);
+}
+
+void ConvTraining::direct_grad_weight(GradWeight call, Room& room) const {
+    call.sums = room.take(training_.grad_weight_sums(call, threads_));
+    share(room, nullptr, 0, [&](const Share& s) { training_.grad_weight(call, s); });
+    share(room, nullptr, 0,
+          [&](const Share& s) { training_.grad_weight_collect(call, threads_, s); });
+}
+
+void ConvTraining::stem_grad_weight(GradWeight call, Room& room) const {
+    const long each = (training_.stem_grad_weight_scratch(call) + 15) / 16 * 16;
+    call.sums = room.take(training_.stem_grad_weight_sums(call, threads_));
+    float* scratch = room.take(threads_ * each);
+    share(room, scratch, each, [&](const Share& s) { training_.stem_grad_weight(call, s); });
+    if (!room.counts()) training_.stem_grad_weight_collect(call, threads_);
+}
+
+void ConvTraining::winograd_grad_weight(GradWeight call, Room& room) const {
+    const int tiles = int(tiles_of(call.dy));
+    const long bytes = 4L * E2 * (call.x.blocks + call.dy.blocks) * kernels_.lanes;
+    const int fit = int(std::max(TRANSFORMED_BYTES / bytes, MIN_GRAD_TILES));
+    const int chunks = (tiles + fit - 1) / fit, most = (tiles + chunks - 1) / chunks;
+    call.x_tiles = room.take(training_.winograd_floats(call.x.blocks, most));
+    call.dy_tiles = room.take(training_.winograd_floats(call.dy.blocks, most));
+    call.sums = room.take(training_.winograd_grad_sums(call));
+    for (int i = 0; i < chunks; ++i) {
+        call.first_tile = int(long(tiles) * i / chunks);
+        call.tiles = int(long(tiles) * (i + 1) / chunks) - call.first_tile;
+        share(room, nullptr, 0, [&](const Share& s) { training_.winograd_grad_tiles(call, s); });
+        share(room, nullptr, 0, [&](const Share& s) {
+            training_.winograd_grad_weight(call, i > 0, i + 1 == chunks, s);
+        });
+    }
+}
+
+void ConvTraining::forward(Input x, const float* weight, float* y, float* workspace) const {
+    Room room{workspace};
+    forward(x, weight, y, room);
+}
+void ConvTraining::grad_x(const float* dy, const float* weight, float* dx, float* workspace) const {
+    Room room{workspace};
+    grad_x(dy, weight, dx, room);
+}
+void ConvTraining::grad_weight(const float* dy, Input x, float* grad, float* workspace) const {
+    Room room{workspace};
+    grad_weight(dy, x, grad, room);
+}
+
+}  // namespace yolo::packed

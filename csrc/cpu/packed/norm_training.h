@@ -1,0 +1,36 @@
+// Batch normalisation with activation of packed tensors, over a mini-batch or with fixed
+// statistics.
+#pragma once
+
+#include "training.h"
+
+namespace yolo::packed {
+
+struct NormSize {
+    int n, channels, height, width;
+};
+
+// Parameters of the channels that exist; the kernels' arrays are filled up to whole blocks.
+struct NormParameters {
+    const float *mean, *rstd, *scale, *bias;
+};
+
+long norm_workspace(const Kernels& kernels, const NormSize& size);  // floats, for any call
+
+// mean, 1 / sqrt(var + eps) of each channel; moves the rolling pair as ordinary training does
+void norm_statistics(const Kernels& kernels, const NormSize& size, const float* z, double momentum,
+                     double eps, float* rolling_mean, float* rolling_var, float* mean, float* rstd,
+                     float* workspace, int threads);
+
+// y = activation(scale * (z - mean) * rstd + bias)
+void norm_act_forward(const Kernels& kernels, const NormSize& size, const float* z,
+                      const NormParameters& parameters, Activation activation, float* y,
+                      float* workspace, int threads);
+
+// from_batch: mean and rstd depend on z
+void norm_act_backward(const Kernels& kernels, const NormSize& size, const float* dy,
+                       const float* z, const NormParameters& parameters, Activation activation,
+                       bool from_batch, float* dz, float* grad_scale, float* grad_bias,
+                       float* workspace, int threads);
+
+}  // namespace yolo::packed

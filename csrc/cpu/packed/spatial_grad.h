@@ -1,0 +1,64 @@
+// Gradients of pools and enlargements, and the four maps of a stride-2 convolution's gradient.
+
+// dx of the rows that one window row touches: of equal values the first of the window, row by row,
+// gets the gradient, as in the planar kernels.
+static void window_grad(const Pool& a, const View& dx, const View& dy, int image, int block, int p,
+                        int q) {
+    const Range rows = inside(p * a.stride_h - a.before_h, a.size_h, a.x.height);
+    const Range columns = inside(q * a.stride_w - a.before_w, a.size_w, a.x.width);
+    const vec y = load(pixel(a.y, image, block, p, q));
+    vec rest = load(pixel(dy, image, block, p, q));
+    for (int h = rows.begin; h < rows.end; ++h) {
+        const float* x = pixel(a.x, image, block, h, columns.begin);
+        float* d = pixel(dx, image, block, h, columns.begin);
+        for (int i = 0; i < (columns.end - columns.begin) * V; i += V) {
+            const ivec hit = load(x + i) == y;
+            store(d + i, load(d + i) + (hit ? rest : vec{}));
+            rest = hit ? vec{} : rest;
+        }
+    }
+}
+
+static void max_pool_grad(const Pool& a, const View& dx, const View& dy, const Share& share) {
+    zero_border(dx, share);
+    const Range planes = part(dx.images * dx.blocks, share.index, share.count);
+    for (int i = planes.begin; i < planes.end; ++i) {
+        const int image = i / dx.blocks, block = i % dx.blocks;
+        for (int h = 0; h < dx.height; ++h) {
+            float* row = pixel(dx, image, block, h, 0);
+            for (int w = 0; w < dx.width * V; w += V) store(row + w, vec{});
+        }
+        for (int p = 0; p < a.y.height; ++p)
+            for (int q = 0; q < a.y.width; ++q) window_grad(a, dx, dy, image, block, p, q);
+    }
+}
+
+// y = gain * sum over each scale x scale block of x
+static void block_sums(const Copy& a, const Share& share) {
+    zero_border(a.y, share);
+    each_row(a.y, share, [&](int image, int block, int h) __attribute__((always_inline)) {
+        float* y = pixel(a.y, image, block, h, 0);
+        for (int w = 0; w < a.y.width; ++w) {
+            vec sum{};
+            for (int i = 0; i < a.scale; ++i) {
+                const float* x = pixel(a.x, image, block, h * a.scale + i, w * a.scale);
+                for (int j = 0; j < a.scale; ++j) sum += load(x + j * V);
+            }
+            store(y + w * V, sum * a.gain);
+        }
+    });
+}
+
+// maps[2 * (row parity) + column parity]
+static void interleave(const View maps[4], const View& y, const Share& share) {
+    zero_border(y, share);
+    each_row(y, share, [&](int image, int block, int h) __attribute__((always_inline)) {
+        float* out = pixel(y, image, block, h, 0);
+        const View& even = maps[2 * (h % 2)];
+        const float* a = pixel(even, image, block, h / 2, 0);
+        for (int w = 0; w < y.width; w += 2, a += V) store(out + long(w) * V, load(a));
+        if (y.width < 2) return;
+        const float* b = pixel(maps[2 * (h % 2) + 1], image, block, h / 2, 0);
+        for (int w = 1; w < y.width; w += 2, b += V) store(out + long(w) * V, load(b));
+    });
+}

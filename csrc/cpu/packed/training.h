@@ -1,0 +1,76 @@
+// Packed kernels that only training needs: gradients, batch normalisation over the mini-batch, and
+// weights rearranged for each step. Layouts, shares and borders are those of packed.h; gradients by
+// an activation have its layout, border included.
+#pragma once
+
+#include "packed.h"
+
+namespace yolo::packed {
+
+// A dense (K, C, size, size) weight as one convolution needs it: element (output o, input i, tap t)
+// lies at data[o * output_step + i * input_step + taps[t]]. The gradient by the input is the
+// convolution with outputs and inputs exchanged and taps in another order.
+struct Dense {
+    const float* data;
+    int outputs, inputs, tap_count;
+    long output_step, input_step;
+    int taps[9];
+};
+
+// The gradient by a weight, grad[k, c, t] = sum over pixels of dy[k] x[c at tap t]. Sums lie as the
+// packed weight of Conv does: direct [K/2V][C/V][t][V][2V], stem [K/V][t][V].
+struct GradWeight {
+    View x, dy;
+    Planar image;  // what a stem reads instead of x
+    float* sums;
+    float* grad;  // dense (K, C, size, size)
+    int filters, channels, size, stride, pad;
+    Caches caches;
+    // Winograd only: tiles transformed at a time, the first of them, and the transformed tiles
+    int tiles, first_tile;
+    float *x_tiles, *dy_tiles;
+};
+
+// One channel's value of each array is at its physical index.
+struct Norm {
+    View z, y;  // y = activation(scale * xhat + bias), xhat = (z - mean) * rstd
+    Activation activation;
+    const float *mean, *rstd, *scale, *bias;
+    float* partial;  // [image * block][2][V]: mean and squares about it, or sums of g and g * xhat
+    View dy, dz;
+    const float *mean_g, *mean_gx;  // means of g = dy f' and of g * xhat; zero if z's are constants
+};
+
+struct TrainingKernels {
+    void (*pack_dense)(const Dense&, float* packed, const Share&);           // -> direct
+    void (*pack_winograd_dense)(const Dense&, float* packed, const Share&);  // -> F(4x4, 3x3)
+    void (*pack_stem_dense)(const Dense&, float* packed);
+    // F(4x4, 3x3) of tiles first .. first + n: channel blocks of x -> v, then v times one panel's
+    // weights -> m -> y
+    void (*winograd_input_tiles)(const Conv&, int first, int n, float* v, const Share&);
+    void (*winograd_output_tiles)(const Conv&, int first, int n, int panel, const float* v,
+                                  float* m);
+    // grad_weight: sums of each share's part, then all of them -> `grad`
+    void (*grad_weight)(const GradWeight&, const Share&);
+    void (*grad_weight_collect)(const GradWeight&, int shares, const Share&);
+    void (*stem_grad_weight)(const GradWeight&, const Share&);
+    void (*stem_grad_weight_collect)(const GradWeight&, int shares);
+    void (*winograd_grad_tiles)(const GradWeight&, const Share&);
+    void (*winograd_grad_weight)(const GradWeight&, bool resume, bool last, const Share&);
+    // maps of even and odd columns of the even rows, then of the odd rows -> one map
+    void (*interleave)(const View maps[4], const View& y, const Share&);
+    void (*moments)(const Norm&, const Share&);
+    void (*norm_act)(const Norm&, const Share&);
+    void (*norm_sums)(const Norm&, const Share&);
+    void (*norm_grad)(const Norm&, const Share&);
+    void (*max_pool_grad)(const Pool&, const View& dx, const View& dy, const Share&);
+    void (*block_sums)(const Copy&, const Share&);  // the gradient of an enlargement
+    // floats
+    long (*winograd_floats)(int blocks, int tiles);  // tiles of so many channel blocks, transformed
+    long (*grad_weight_sums)(const GradWeight&, int shares);
+    long (*stem_grad_weight_sums)(const GradWeight&, int shares);
+    long (*stem_grad_weight_scratch)(const GradWeight&);
+    long (*winograd_grad_sums)(const GradWeight&);
+};
+
+}  // namespace yolo::packed

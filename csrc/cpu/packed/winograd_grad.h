@@ -1,0 +1,140 @@
+// The gradient by the weight of a 3x3 convolution of stride 1, as the transpose of Winograd's
+// F(4x4, 3x3). With Y = A^T [(G g G^T) * (B^T d B)] A summed over tiles,
+//
+//     grad g = G^T [ sum over tiles of (A dY A^T) * (B^T d B) ] G
+//
+// 36 products [K x tiles] [tiles x C] take the place of 144 multiplications for each 16 pixels.
+
+template <class T>
+INLINE void output_transposed(const T* y, T* m) {
+    const T a = y[0] + y[2], b = y[1] + y[3];
+    const T c = y[0] + 4.f * y[2], d = 2.f * y[1] + 8.f * y[3];
+    m[0] = y[0];
+    m[1] = a + b;
+    m[2] = a - b;
+    m[3] = c + d;
+    m[4] = c - d;
+    m[5] = y[3];
+}
+template <class T>
+INLINE void weight_transposed(const T* u, T* g) {
+    const T a = u[1] + u[2], b = u[1] - u[2], c = u[3] + u[4], d = u[3] - u[4];
+    const T third = (c - a) * (1 / 6.f);
+    g[0] = u[0] * .25f - a * (1 / 6.f) + c * (1 / 24.f);
+    g[1] = d * (1 / 12.f) - b * (1 / 6.f);
+    g[2] = third + u[5];
+}
+
+constexpr int GE = Transform<4>::E, GE2 = GE * GE;
+
+// The forward convolution in two halves, for callers that divide the work themselves.
+static void winograd_input_tiles(const Conv& a, int first, int n, float* v, const Share& share) {
+    if (first == 0) zero_border(a.y, share);
+    input_block<4>(a, first, n, part(a.x.blocks, share.index, share.count), v);
+}
+static void winograd_output_tiles(const Conv& a, int first, int n, int panel, const float* v,
+                                  float* m) {
+    output_block<4>(a, first, n, panel, v, m);
+}
+
+// A dY A^T of one tile; what hangs over the image is zero.
+static void dy_tile(const View& dy, const TilePlace& at, int block, float* out, long plane) {
+    const float* from = pixel(dy, at.image, block, at.h, at.w);
+    const int rows = least(4, dy.height - at.h), columns = least(4, dy.width - at.w);
+    vec half[GE][4];
+    UNROLL for (int j = 0; j < 4; ++j) {
+        vec y[4], m[GE];
+        UNROLL for (int i = 0; i < 4; ++i) y[i] =
+            i < rows && j < columns ? load(from + i * dy.row + j * V) : vec{};
+        output_transposed(y, m);
+        UNROLL for (int e = 0; e < GE; ++e) half[e][j] = m[e];
+    }
+    UNROLL for (int e = 0; e < GE; ++e) {
+        vec m[GE];
+        output_transposed(half[e], m);
+        UNROLL for (int f = 0; f < GE; ++f) store(out + (e * GE + f) * plane, m[f]);
+    }
+}
+
+static long winograd_floats(int blocks, int tiles) {
+    return GE2 * plane_v(blocks, tiles);
+}
+
+// Tiles first_tile .. first_tile + tiles of x and dy, transformed: [36][block][tile][V]
+static void winograd_grad_tiles(const GradWeight& a, const Share& share) {
+    Conv conv{};
+    conv.x = a.x, conv.y = a.dy, conv.m = 4;
+    const TileGrid grid = tile_grid(conv);
+    const long x_plane = plane_v(a.x.blocks, a.tiles), dy_plane = plane_v(a.dy.blocks, a.tiles);
+    const int blocks = a.x.blocks + a.dy.blocks;
+    const Range units = part(blocks * a.tiles, share.index, share.count);
+    for (int unit = units.begin; unit < units.end; ++unit) {
+        const int block = unit / a.tiles, tile = unit % a.tiles;
+        const TilePlace at = place(grid, a.first_tile + tile);
+        if (block < a.x.blocks)
+            input_tile<4>(conv, at, block, a.x_tiles + (long(block) * a.tiles + tile) * V, x_plane);
+        else
+            dy_tile(a.dy, at, block - a.x.blocks,
+                    a.dy_tiles + (long(block - a.x.blocks) * a.tiles + tile) * V, dy_plane);
+    }
+}
+
+// sums of one panel [36][C][width] -> dense gradient
+static void winograd_grad_panel(const GradWeight& a, int panel, int block, int width,
+                                const float* sums) {
+    const long plane = long(a.x.blocks) * V * width;
+    const int c_end = least(V, a.channels - block * V);
+    float taps[9][V];
+    for (int k0 = 0; k0 < width; k0 += V)
+        for (int c = 0; c < c_end; ++c) {
+            const float* from = sums + (long(block) * V + c) * width + k0;
+            vec half[3][GE];
+            UNROLL for (int f = 0; f < GE; ++f) {
+                vec u[GE], g[3];
+                UNROLL for (int e = 0; e < GE; ++e) u[e] = load(from + (e * GE + f) * plane);
+                weight_transposed(u, g);
+                UNROLL for (int r = 0; r < 3; ++r) half[r][f] = g[r];
+            }
+            UNROLL for (int r = 0; r < 3; ++r) {
+                vec g[3];
+                weight_transposed(half[r], g);
+                UNROLL for (int s = 0; s < 3; ++s) store(taps[3 * r + s], g[s]);
+            }
+            const int first = panel * 2 * V + k0, k_end = least(V, a.filters - first);
+            for (int k = 0; k < k_end; ++k) {
+                float* out = a.grad + ((long(first) + k) * a.channels + block * V + c) * 9;
+                UNROLL for (int t = 0; t < 9; ++t) out[t] = taps[t][k];
+            }
+        }
+}
+
+// Products of the transformed tiles. A share has its own panels and blocks of x; the sums of a
+// panel begin at its place in `sums`, [K/2V][36][C][2V].
+static void winograd_grad_weight(const GradWeight& a, bool resume, bool last, const Share& share) {
+    const int panels = ceil_div(a.dy.blocks, 2);
+    const int panel_parts = least(panels, share.count), block_parts = share.count / panel_parts;
+    if (share.index >= panel_parts * block_parts) return;
+    const Range mine = part(panels, share.index % panel_parts, panel_parts);
+    const Range blocks = part(a.x.blocks, share.index / panel_parts, block_parts);
+    const long x_plane = plane_v(a.x.blocks, a.tiles), dy_plane = plane_v(a.dy.blocks, a.tiles);
+    OuterCall call{};
+    call.x_step = V, call.dy_block = long(a.tiles) * V;
+    call.images = call.rows = 1, call.columns = a.tiles, call.resume = resume;
+    for (int panel = mine.begin; panel < mine.end; ++panel) {
+        const bool wide = 2 * panel + 1 < a.dy.blocks;
+        const int width = (1 + wide) * V;
+        float* sums = a.sums + long(panel) * 2 * V * a.x.blocks * V * GE2;
+        for (int e = 0; e < GE2; ++e)
+            for (int block = blocks.begin; block < blocks.end; ++block) {
+                call.dy = a.dy_tiles + e * dy_plane + 2L * panel * a.tiles * V;
+                call.x = a.x_tiles + e * x_plane + long(block) * a.tiles * V;
+                call.sums = sums + (long(e) * a.x.blocks + block) * V * width;
+                outer_block(call, wide);
+            }
+        for (int block = blocks.begin; last && block < blocks.end; ++block)
+            winograd_grad_panel(a, panel, block, width, sums);
+    }
+}
+static long winograd_grad_sums(const GradWeight& a) {
+    return long(a.dy.blocks) * V * a.x.blocks * V * GE2;
+}

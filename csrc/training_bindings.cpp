@@ -1,0 +1,129 @@
+// yolo._C.packed, the part that trains: addresses of packed float32 tensors, a border of one pixel
+// around each, in memory of the caller's.
+#include <pybind11/stl.h>
+
+#include <array>
+#include <memory>
+
+#include "cpu/packed/conv_training.h"
+#include "cpu/packed/norm_training.h"
+#include "cpu/packed/spatial_training.h"
+#include "packed_bindings.h"
+
+namespace py = pybind11;
+
+namespace yolo::packed {
+namespace {
+
+using Address = uintptr_t;
+using Size = std::array<int, 4>;  // n, channels, height, width
+
+float* at(Address address) {
+    return reinterpret_cast<float*>(address);
+}
+NormSize norm_size(const Size& s) {
+    return {s[0], s[1], s[2], s[3]};
+}
+NormParameters parameters(const std::array<Address, 4>& p) {
+    return {at(p[0]), at(p[1]), at(p[2]), at(p[3])};
+}
+
+void statistics(const Size& size, Address z, double momentum, double eps,
+                const std::array<Address, 2>& rolling, Address mean, Address rstd,
+                Address workspace, int threads) {
+    norm_statistics(choose(), norm_size(size), at(z), momentum, eps, at(rolling[0]), at(rolling[1]),
+                    at(mean), at(rstd), at(workspace), threads);
+}
+
+void norm_forward(const Size& size, Address z, const std::array<Address, 4>& p,
+                  Activation activation, Address y, Address workspace, int threads) {
+    norm_act_forward(choose(), norm_size(size), at(z), parameters(p), activation, at(y),
+                     at(workspace), threads);
+}
+
+void norm_backward(const Size& size, Address dy, Address z, const std::array<Address, 4>& p,
+                   Activation activation, bool from_batch, Address dz, Address grad_scale,
+                   Address grad_bias, Address workspace, int threads) {
+    norm_act_backward(choose(), norm_size(size), at(dy), at(z), parameters(p), activation,
+                      from_batch, at(dz), at(grad_scale), at(grad_bias), at(workspace), threads);
+}
+
+void bind_conv(py::module_& m) {
+    using unlocked = py::call_guard<py::gil_scoped_release>;
+    using Conv = ConvTraining;
+    py::class_<Conv>(m, "ConvTraining", py::module_local())
+        .def(py::init([](const ConvShape& shape, bool planar, bool fast, int threads) {
+                 return std::make_unique<Conv>(choose(), shape, planar, fast, threads);
+             }),
+             py::arg("shape"), py::arg("planar"), py::arg("fast"), py::arg("threads"))
+        .def_static("fits", &Conv::fits)
+        .def_property_readonly("workspace", &Conv::workspace)
+        .def_property_readonly("algorithm", &Conv::algorithm)
+        .def(
+            "forward",
+            [](const Conv& c, Address x, long image, Address weight, Address y, Address ws) {
+                c.forward({at(x), image}, at(weight), at(y), at(ws));
+            },
+            unlocked())
+        .def(
+            "grad_x",
+            [](const Conv& c, Address dy, Address weight, Address dx, Address ws) {
+                c.grad_x(at(dy), at(weight), at(dx), at(ws));
+            },
+            unlocked())
+        .def(
+            "grad_weight",
+            [](const Conv& c, Address dy, Address x, long image, Address grad, Address ws) {
+                c.grad_weight(at(dy), {at(x), image}, at(grad), at(ws));
+            },
+            unlocked());
+}
+
+}  // namespace
+
+void bind_training(py::module_& m) {
+    using unlocked = py::call_guard<py::gil_scoped_release>;
+    bind_conv(m);
+    m.def("norm_workspace", [](const Size& s) { return norm_workspace(choose(), norm_size(s)); });
+    m.def("norm_statistics", &statistics, unlocked());
+    m.def("norm_act_forward", &norm_forward, unlocked());
+    m.def("norm_act_backward", &norm_backward, unlocked());
+    m.def(
+        "pack",
+        [](const Size& s, Address planar, Address packed, int threads) {
+            pack(choose(), s, at(planar), at(packed), threads);
+        },
+        unlocked());
+    m.def(
+        "unpack",
+        [](const Size& s, Address packed, Address planar, int threads) {
+            unpack(choose(), s, at(packed), at(planar), threads);
+        },
+        unlocked());
+    m.def(
+        "max_pool",
+        [](const PoolShape& s, Address x, Address y, int threads) {
+            max_pool(choose(), s, at(x), at(y), threads);
+        },
+        unlocked());
+    m.def(
+        "max_pool_grad",
+        [](const PoolShape& s, Address x, Address y, Address dy, Address dx, int threads) {
+            max_pool_grad(choose(), s, at(x), at(y), at(dy), at(dx), threads);
+        },
+        unlocked());
+    m.def(
+        "enlarge",
+        [](const Size& s, int scale, float gain, Address x, Address y, int threads) {
+            enlarge(choose(), s, scale, gain, at(x), at(y), threads);
+        },
+        unlocked());
+    m.def(
+        "block_sums",
+        [](const Size& s, int scale, float gain, Address x, Address y, int threads) {
+            block_sums(choose(), s, scale, gain, at(x), at(y), threads);
+        },
+        unlocked());
+}
+
+}  // namespace yolo::packed

@@ -1,0 +1,170 @@
+"""A convolutional layer over packed tensors (packed.py): y = f(norm(x * weight)).
+
+    z = x * weight
+    y = f(scale * (z - mean) * rstd + bias)       normalised, mean and rstd of z or given
+    y = f(z + bias)                               not normalised: mean 0, rstd 1, scale 1
+
+Forward: the convolution, one pass for the moments, one for y.  Backward: one pass for the sums, one
+for the gradient by z, then those by x and the weight.  x and z are kept; f' is computed again.
+"""
+
+import functools
+
+import torch
+
+from . import packed
+from .formulas import NATIVE_ACTIVATIONS
+from .grad import first_order
+from .native import activation_codes, library, native_conv_shape, threads
+from .packed import Packed
+from .precision import precision
+from .shapes import conv_shape
+
+
+def fits(size, stride, padding, dilation, groups, activation):
+    """Whether there are packed kernels for such a layer; stride (vertical, horizontal)."""
+    if dilation != 1 or groups != 1 or stride[0] != stride[1]:
+        return False
+    if activation not in NATIVE_ACTIVATIONS:
+        return False
+    return (size, stride[0], padding) in ((1, 1, 0), (3, 1, 1), (3, 2, 1))
+
+
+def conv_bias_act(x, weight, bias, activation, stride, padding):
+    """Packed or planar x -> Packed f(x * weight + bias)."""
+    one, zero = torch.ones_like(bias), torch.zeros_like(bias)
+    return _block(x, weight, one, bias, (zero, one), False, activation, stride, padding)
+
+
+def conv_norm_act(
+    x,
+    weight,
+    scale,
+    bias,
+    rolling,
+    training,
+    activation,
+    stride,
+    padding,
+    momentum=0.01,
+    eps=1e-5,
+):
+    """Packed or planar x -> Packed f(batch norm of x * weight); rolling: mean and variance, which
+    move in training and are used otherwise."""
+    if training:
+        fixed = *rolling, momentum, eps
+    else:
+        fixed = rolling[0].clone(), torch.rsqrt(rolling[1] + eps)
+    return _block(x, weight, scale, bias, fixed, training, activation, stride, padding)
+
+
+def _block(x, weight, scale, bias, statistics, from_batch, activation, stride, padding):
+    shape = conv_shape(x, weight, bias, stride, padding, 1, 1, "conv_norm_act")
+    planar = not isinstance(x, Packed)
+    if planar and (x.requires_grad or not _stem_fits(shape)):
+        x, planar = packed.pack(x), False
+    conv = _conv(shape, planar, precision.current == "fast", threads(), packed.lanes())
+    data = x if planar else x.data
+    y = _Block.apply(data, weight, scale, bias, statistics, from_batch, activation, shape, conv)
+    return Packed(y, shape.k)
+
+
+def _stem_fits(shape):
+    return library().packed.ConvTraining.fits(native_conv_shape(shape), True)
+
+
+@functools.lru_cache(4096)
+def _conv(shape, planar, fast, threads, lanes):
+    return library().packed.ConvTraining(native_conv_shape(shape), planar, fast, threads)
+
+
+class _Block(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, scale, bias, statistics, from_batch, activation, shape, conv):
+        x, image = _images(x)
+        weight = weight.contiguous()
+        z = packed.empty(shape.n, shape.k, shape.p, shape.q)
+        size = (shape.n, shape.k, shape.p, shape.q)
+        space = packed.workspace(max(conv.workspace, library().packed.norm_workspace(size)))
+        conv.forward(x.data_ptr(), image, weight.data_ptr(), z.data_ptr(), space.data_ptr())
+        mean, rstd = _statistics(z, size, space, *statistics) if from_batch else statistics
+        y = torch.empty_like(z)
+        library().packed.norm_act_forward(
+            size,
+            z.data_ptr(),
+            _addresses(mean, rstd, scale, bias),
+            activation_codes()[activation],
+            y.data_ptr(),
+            space.data_ptr(),
+            threads(),
+        )
+        ctx.save_for_backward(x, weight, z, mean, rstd, scale, bias)
+        ctx.rest = size, from_batch, activation, conv
+        return y
+
+    @staticmethod
+    @first_order("conv_norm_act")
+    def backward(ctx, grad_y):
+        x, weight, z, mean, rstd, scale, bias = ctx.saved_tensors
+        size, from_batch, activation, conv = ctx.rest
+        grad_y = grad_y.contiguous()
+        x, image = _images(x)
+        grad_scale, grad_bias = torch.empty_like(scale), torch.empty_like(bias)
+        norm_floats = library().packed.norm_workspace(size)
+        space = packed.workspace(z.numel() + max(norm_floats, conv.workspace))
+        grad_z, rest = space[: z.numel()], space[z.numel() :]
+        library().packed.norm_act_backward(
+            size,
+            grad_y.data_ptr(),
+            z.data_ptr(),
+            _addresses(mean, rstd, scale, bias),
+            activation_codes()[activation],
+            from_batch,
+            grad_z.data_ptr(),
+            grad_scale.data_ptr(),
+            grad_bias.data_ptr(),
+            rest.data_ptr(),
+            threads(),
+        )
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[1]:
+            grad_weight = torch.empty_like(weight)
+            pointers = grad_weight.data_ptr(), rest.data_ptr()
+            conv.grad_weight(grad_z.data_ptr(), x.data_ptr(), image, *pointers)
+        if ctx.needs_input_grad[0]:
+            grad_x = torch.empty(x.shape)
+            pointers = grad_x.data_ptr(), rest.data_ptr()
+            conv.grad_x(grad_z.data_ptr(), weight.data_ptr(), *pointers)
+        return grad_x, grad_weight, grad_scale, grad_bias, None, None, None, None, None
+
+
+def _images(x):
+    """x with dense images, and the floats from one to the next (0: planar)."""
+    if x.dim() == 4:
+        return x.contiguous(), 0
+    if x.stride()[1:] != torch.empty(x.shape[1:], device="meta").stride():
+        x = x.contiguous()
+    return x, x.stride(0)
+
+
+def _addresses(*tensors):
+    return [t.data_ptr() for t in tensors]
+
+
+def _statistics(z, size, space, rolling_mean, rolling_var, momentum, eps):
+    """Mean and 1 / sqrt(var + eps) of each channel of z; moves the rolling pair in place."""
+    mean, rstd = torch.empty_like(rolling_mean), torch.empty_like(rolling_var)
+    library().packed.norm_statistics(
+        size,
+        z.data_ptr(),
+        momentum,
+        eps,
+        _addresses(rolling_mean, rolling_var),
+        mean.data_ptr(),
+        rstd.data_ptr(),
+        space.data_ptr(),
+        threads(),
+    )
+    for rolling in (rolling_mean, rolling_var):
+        torch.autograd.graph.increment_version(rolling)
+    return mean, rstd

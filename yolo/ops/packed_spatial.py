@@ -1,0 +1,58 @@
+"""Pools and enlargements of packed tensors (packed.py)."""
+
+import torch
+
+from . import packed
+from .grad import first_order
+from .native import library, native_pool_shape, threads
+from .packed import Packed
+
+
+def maxpool2d(x, shape):
+    """Packed x -> Packed, shape being its PoolShape."""
+    return Packed(_MaxPool.apply(x.data, shape), x.channels)
+
+
+def enlarge(x, scale, gain):
+    """Packed x (n, c, h, w) -> Packed (n, c, h * scale, w * scale), values times gain."""
+    return Packed(_Enlarge.apply(x.data, tuple(x.shape), scale, gain), x.channels)
+
+
+class _MaxPool(torch.autograd.Function):
+    """Keeps x and y, which their neighbours keep as well: the largest cells are found again."""
+
+    @staticmethod
+    def forward(ctx, x, shape):
+        x, y = x.contiguous(), packed.empty(shape.n, shape.c, shape.p, shape.q)
+        native = native_pool_shape(shape)
+        library().packed.max_pool(native, x.data_ptr(), y.data_ptr(), threads())
+        ctx.native = native
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    @first_order("maxpool2d")
+    def backward(ctx, grad_y):
+        x, y = ctx.saved_tensors
+        grad_y, grad_x = grad_y.contiguous(), torch.empty_like(x)
+        pointers = [t.data_ptr() for t in (x, y, grad_y, grad_x)]
+        library().packed.max_pool_grad(ctx.native, *pointers, threads())
+        return grad_x, None
+
+
+class _Enlarge(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, size, scale, gain):
+        ctx.size, ctx.scale, ctx.gain = size, scale, gain
+        n, c, h, w = size
+        x, y = x.contiguous(), packed.empty(n, c, h * scale, w * scale)
+        library().packed.enlarge(size, scale, gain, x.data_ptr(), y.data_ptr(), threads())
+        return y
+
+    @staticmethod
+    @first_order("upsample")
+    def backward(ctx, grad_y):
+        grad_y, grad_x = grad_y.contiguous(), packed.empty(*ctx.size)
+        pointers = grad_y.data_ptr(), grad_x.data_ptr()
+        library().packed.block_sums(ctx.size, ctx.scale, ctx.gain, *pointers, threads())
+        return grad_x, None, None, None
