@@ -89,6 +89,12 @@ BODIES = {
     + "[avgpool]\n[softmax]\ngroups=1\n",
     "connected": conv(8, 3, 4) + "[connected]\noutput=30\nactivation=relu\n"
     + "[connected]\noutput=5\nactivation=linear\n[softmax]\n",
+    "region": conv(20) + conv(14, 1, act="linear", norm=0)
+    + "[region]\nclasses=2\nanchors=1,1, 2,1\nnum=2\nsoftmax=1\n",
+    "gaussian": conv(20) + conv(22, 1, act="linear", norm=0)
+    + YOLO.replace("[yolo]", "[Gaussian_yolo]"),
+    "detection": conv(8, 3, 4) + "[connected]\noutput=48\nactivation=linear\n"
+    + "[detection]\nclasses=2\ncoords=4\nnum=2\nside=2\nsqrt=1\n",
     "image twice": conv(16) + "[route]\nlayers=-1\n" + conv(3, act="linear")
     + conv(6, 1, act="linear"),
 }  # fmt: skip

@@ -11,8 +11,13 @@ IMAGENET = "pjreddie.com/darknet/imagenet, Pre-Trained Models"
 SCALED = "arxiv.org/abs/2011.08036 and " + README
 YOLOV7 = "arxiv.org/abs/2207.02696, table 2"
 
+YOLOV2 = "pjreddie.com/darknet/yolo, Performance on the COCO Dataset; files as served there"
+
 # name: (MiB of the weights file, GFLOP, side at which they hold, source); None: not published
 PUBLISHED = {
+    "yolov1-tiny": (103, None, 448, "pjreddie.com/darknet/yolov1, Fast YOLO"),
+    "yolov2": (194.49, 62.94, 608, YOLOV2),
+    "yolov2-tiny": (42.87, 5.41, 416, YOLOV2),
     "yolov3-tiny-prn": (18.8, 3.5, 416, README),
     "enet-coco": (18.3, 3.7, 416, README),
     "csresnext50-panet-spp": (217, 71.3, 512, README),
@@ -71,6 +76,8 @@ def weights_of_layers(cfg_folder, name):
 @pytest.mark.parametrize(
     ("name", "known", "same_layers"),
     [
+        ("yolov2-voc", "yolov2", 30),
+        ("Gaussian_yolov3_BDD", "yolov3", 81),
         ("yolov3-voc", "yolov3", 81),
         ("yolov3-5l", "yolov3", 106),
         ("yolov3-tiny_3l", "yolov3-tiny", 22),
