@@ -12,7 +12,7 @@ ROWS = (
     ("layers", "loss", "optimizer"),
     ("network",),
     ("weights", "checkpoint", "plot", "figures", "summary"),
-    ("predict", "evaluate", "plan", "gradcheck", "trace"),
+    ("predict", "evaluate", "classify", "plan", "gradcheck", "trace"),
     ("train", "export", "job"),
     ("commands",),
     ("__main__", "__init__"),

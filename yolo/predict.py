@@ -96,7 +96,7 @@ def detect(net, run, inputs, places, thresh, nms):
     """inputs (B, C, H, W) and where each image lies on them -> [Candidates]; `run` is
     inference(net, B, ...)."""
     parameter = next(net.parameters(), inputs)
-    outputs = _run(run, inputs.to(parameter.device, parameter.dtype))
+    outputs = compute(run, inputs.to(parameter.device, parameter.dtype))
     last = detection_heads(net)[-1][1]  # Darknet takes the kind of suppression from this one
     results = []
     for found, place in zip(decode(net, outputs, thresh), places, strict=True):
@@ -214,8 +214,8 @@ def _state(net):
     return net.input_shape, current_backend(), torch.get_num_threads(), marks
 
 
-def _run(run, x):
-    """run(x), also where a plan was made for more images than x has."""
+def compute(run, x):
+    """What inference() made, run on x; also where a plan was made for more images than x has."""
     missing = run.shape[0] - len(x) if isinstance(run, Plan) else 0
     if not missing:
         return run(x)

@@ -13,9 +13,9 @@ import torch
 
 from yolo.data import loader as loading
 from yolo.data.augment import Augment
-from yolo.data.image import ImageError, letterboxed
+from yolo.data.image import ImageError
 from yolo.data.lists import DataError
-from yolo.data.loader import Loader, Order, fitted
+from yolo.data.loader import Loader, Order
 from yolo.data.sample import Sample
 from yolo.data.shapes import ShapesDataset
 
@@ -192,19 +192,3 @@ def test_a_program_that_drops_its_loader_ends_at_once():
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
     assert time.perf_counter() - started < 30
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("letterbox", [False, True])
-def test_measuring_sees_every_image_once_and_in_order(workers, letterbox):
-    made = list(fitted(Levels(6, broken=(4,)), 40, 40, letterbox, workers))
-    assert [item.index for item in made] == list(range(6))
-    assert "4.png: broken" in made[4].error and made[4].x is None
-    for item in made[:4]:
-        assert item.x.shape == (3, 40, 40) and item.x.dtype == torch.float32
-        assert item.shape == (20, 30) and item.path == f"{item.index}.png"
-        middle = item.x[:, 20, 20]
-        torch.testing.assert_close(middle, torch.full((3,), item.index / 255))
-    if letterbox:
-        assert made[0].place == letterboxed((20, 30), 40, 40)
-        assert (made[0].x[:, 0] == 0.5).all()

@@ -5,34 +5,36 @@ loader = Loader(dataset, batch=16, height=416, width=416, augment=Augment(jitter
 batch = next(loader)                            # batch.images, batch.boxes, batch.paths
 """
 
-from .augment import Augment
+from .augment import Augment, ClassifierAugment
 from .check import Check
+from .classifier import ClassifierDataset
 from .dataset import Dataset
 from .image import ImageError, fit, letterbox, read, stretch
 from .labels import LabelError
 from .lists import DataError, DataFile, read_list, read_names
-from .loader import Fitted, Loader, Order, default_workers, fitted
+from .loader import Loader, Order, default_workers
 from .sample import Batch, Notes, Sample
-from .shapes import ShapesDataset
+from .shapes import ShapeClasses, ShapesDataset
 
 __all__ = [
     "Augment",
     "Batch",
     "Check",
+    "ClassifierAugment",
+    "ClassifierDataset",
     "DataError",
     "DataFile",
     "Dataset",
-    "Fitted",
     "ImageError",
     "LabelError",
     "Loader",
     "Notes",
     "Order",
     "Sample",
+    "ShapeClasses",
     "ShapesDataset",
     "default_workers",
     "fit",
-    "fitted",
     "letterbox",
     "read",
     "read_list",

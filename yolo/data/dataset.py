@@ -13,7 +13,7 @@ from .check import Check
 from .image import ImageError
 from .labels import LabelError
 from .lists import DataError, DataFile, Entry, read_list, read_names
-from .loader import Loader, Order, fitted
+from .loader import Loader, Order
 from .paths import around, resolve, shown
 from .sample import Batch, Notes, Sample
 
@@ -30,24 +30,55 @@ __all__ = [
     "Notes",
     "Order",
     "Sample",
-    "fitted",
     "read_list",
     "read_names",
 ]
 
 
-class Dataset:
-    """Images of a list with Darknet's label files.
+class ImageList:
+    """Images of a list. Relative paths are seen from `folders` in turn; without them from the
+    list's folder, then from the working directory. Files are looked for when they are needed."""
 
-    Relative paths are seen from `folders` in turn; without them from the list's folder, then from
-    the working directory. Files are looked for when they are needed.
-    """
-
-    def __init__(self, entries, classes=None, names=None, folders=None, path=None):
+    def __init__(self, entries, folders=None, path=None):
         self.entries = list(entries)
-        self.classes, self.names = classes, names
         self.path = path  # of the list, for messages
         self.folders = tuple(folders or around(path))
+
+    def __len__(self):
+        return len(self.entries)
+
+    def __getitem__(self, index):
+        return self.load(index)
+
+    def where(self, index):
+        """list:line of an entry, for messages."""
+        return f"{shown(self.path or '<list>')}:{self.entries[index].line}"
+
+    def image_path(self, index):
+        """The existing file of an entry."""
+        text = self.entries[index].text
+        found = resolve(text, self.folders)
+        if found is None:
+            looked = ", ".join(shown(folder) for folder in self.folders)
+            raise ImageError(
+                f"{self.where(index)}: {shown(text)}: no such file; looked from {looked}"
+            )
+        return found
+
+    def pixels(self, index, path):
+        """The image of an entry, whose file is `path`."""
+        try:
+            return image.read(path)
+        except ImageError as error:
+            raise ImageError(f"{error} ({self.where(index)})") from None
+
+
+class Dataset(ImageList):
+    """Images of a list with Darknet's label files."""
+
+    def __init__(self, entries, classes=None, names=None, folders=None, path=None):
+        super().__init__(entries, folders, path)
+        self.classes, self.names = classes, names
 
     @classmethod
     def from_list(cls, path, classes=None, names=None, data_path=None):
@@ -75,36 +106,11 @@ class Dataset:
             raise data.error("difficult", f"{len(found)} images; valid has {count}")
         return found
 
-    def __len__(self):
-        return len(self.entries)
-
-    def __getitem__(self, index):
-        return self.load(index)
-
-    def where(self, index):
-        """list:line of an entry, for messages."""
-        return f"{shown(self.path or '<list>')}:{self.entries[index].line}"
-
-    def image_path(self, index):
-        """The existing file of an entry."""
-        text = self.entries[index].text
-        found = resolve(text, self.folders)
-        if found is None:
-            looked = ", ".join(shown(folder) for folder in self.folders)
-            raise ImageError(
-                f"{self.where(index)}: {shown(text)}: no such file; looked from {looked}"
-            )
-        return found
-
     def load(self, index):
         """The image and its boxes as they are in the files."""
         path = self.image_path(index)
         boxes, label, repairs = self.boxes(index, path)
-        try:
-            pixels = image.read(path)
-        except ImageError as error:
-            raise ImageError(f"{error} ({self.where(index)})") from None
-        return Sample(pixels, boxes, path, label is None, repairs)
+        return Sample(self.pixels(index, path), boxes, path, label is None, repairs)
 
     def boxes(self, index, path=None):
         """(boxes, label path or None, repairs as text) of an entry, without its image."""

@@ -2,8 +2,9 @@
 
 Pixels are uint8 (height, width, 3) in RGB order. The network's input is float32 (3, height,
 width), 0 to 1. How an image is fitted is part of the model: `stretch` is what Darknet measures
-and detects with, `letterbox` keeps the aspect ratio. Boxes are (..., 4) x, y, w, h relative to
-the image or to the network's input; a `Placement` carries them from one to the other.
+and detects with, `letterbox` keeps the aspect ratio, `centred` cuts out the middle. Boxes are
+(..., 4) x, y, w, h relative to the image or to the network's input; a `Placement` carries them from
+one to the other.
 """
 
 import os
@@ -161,6 +162,17 @@ def letterbox(image, height, width):
     columns = slice(place.left, place.left + place.new_width)
     canvas[:, rows, columns] = stretch(image, place.new_height, place.new_width)
     return canvas, place
+
+
+def centred(image, height, width):
+    """uint8 (h, w, 3) -> float32 (3, height, width), 0 to 1: its shorter side stretched to `width`
+    pixels, the middle cut out. What is missing repeats the edge. How Darknet classifies."""
+    h, w = image.shape[:2]
+    size = (h * width // w, width) if w < h else (width, w * width // h)
+    x = stretch(image, *(max(1, side) for side in size))
+    rows = (np.arange(height) + int((x.shape[1] - height) / 2)).clip(0, x.shape[1] - 1)
+    columns = (np.arange(width) + int((x.shape[2] - width) / 2)).clip(0, x.shape[2] - 1)
+    return np.ascontiguousarray(x[:, rows][:, :, columns])
 
 
 def stretch(image, height, width):

@@ -87,11 +87,15 @@ class DataFile:
     @property
     def classes(self):
         """Number of classes, or None where the file does not say."""
-        value = self.get("classes")
+        return self.number("classes")
+
+    def number(self, key, default=None):
+        """The whole number from 1 that a key has."""
+        value = self.get(key)
         if value is None:
-            return None
+            return default
         if not re.fullmatch(r"[1-9]\d{0,6}", value):
-            raise self.error("classes", f"classes = {shown(value)}; expected a number from 1")
+            raise self.error(key, f"{key} = {shown(value)}; expected a number from 1")
         return int(value)
 
     def file(self, key):

@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from .augment import Augment
-from .image import ImageError, Placement, fit
+from .image import ImageError
 from .labels import LabelError
 from .lists import DataError
 from .sample import Notes, collate, scaled
@@ -237,45 +237,3 @@ class Loader:
 
     def __exit__(self, *_):
         self.close()
-
-
-@dataclass
-class Fitted:
-    """One image as the network sees it, for measuring; `error` says why there is none."""
-
-    index: int
-    x: torch.Tensor | None = None  # float32 (3, height, width), 0 to 1
-    place: Placement | None = None  # carries boxes between the input and the image
-    boxes: np.ndarray | None = None  # float32 (n, 5), relative to the image
-    shape: tuple | None = None  # (height, width) of the image
-    path: str | None = None
-    error: str | None = None
-
-
-class _Fit:
-    """Workers' part of `fitted`: index -> Fitted."""
-
-    def __init__(self, dataset, height, width, letterbox):
-        self.dataset, self.size, self.letterbox = dataset, (height, width), letterbox
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def __getitem__(self, index):
-        try:
-            sample = self.dataset.load(index)
-        except (ImageError, LabelError) as error:
-            return Fitted(index, error=str(error))
-        x, place = fit(sample.image, *self.size, self.letterbox)
-        shape = sample.image.shape[:2]
-        return Fitted(index, torch.from_numpy(x), place, sample.boxes, shape, sample.path)
-
-
-def fitted(dataset, height, width, letterbox=False, workers=None):
-    """Every image once and in order, stretched or letterboxed to the network's size, as `Fitted`;
-    workers decode ahead of the network. Nothing is augmented."""
-    workers = default_workers() if workers is None else workers
-    samples = _Fit(dataset, height, width, letterbox)
-    if not _shared_memory_holds(12 * height * width * AHEAD * workers):
-        workers = 0
-    return _made_by(samples, workers, sampler=range(len(samples)), batch_size=None)

@@ -5,7 +5,7 @@ worker. A class is a shape in a colour, of which there are 80. A box is the tigh
 pixels of its object that can be seen.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ COLOURS = {
 }
 LARGEST = len(SHAPES) * len(COLOURS)
 SPLITS = ("train", "valid")
+TRAIN_LENGTH, VALID_LENGTH = 2000, 200  # drawn images of one pass, and held-out ones
 
 OBJECTS = 6  # at most, in one image
 SMALLEST, WIDEST = 0.16, 0.45  # diameters, as shares of the image's shorter side
@@ -72,7 +73,10 @@ class Item:
 class ShapesDataset:
     """`length` drawn images with the interface of `Dataset`; the splits share no image."""
 
-    def __init__(self, classes=10, length=2000, size=256, seed=0, split="train"):
+    objects = OBJECTS
+    diameters = SMALLEST, WIDEST
+
+    def __init__(self, classes=10, length=TRAIN_LENGTH, size=256, seed=0, split="train"):
         if split not in SPLITS:
             raise DataError(f"split = {split!r}; expected one of {', '.join(SPLITS)}")
         self.names, self.classes = class_names(classes), classes
@@ -104,7 +108,7 @@ class ShapesDataset:
     def _items(self, rng):
         owner = np.zeros(self.size, np.uint8)  # who is seen at each pixel; 0: the ground
         items = []
-        for _ in range(rng.integers(1, OBJECTS + 1)):
+        for _ in range(rng.integers(1, self.objects + 1)):
             item = _placed(self._item(rng), items, owner, rng)
             if item is not None:
                 items.append(item)
@@ -114,11 +118,25 @@ class ShapesDataset:
         label = int(rng.integers(self.classes))
         colour, shape = look(label)
         colour = np.array(COLOURS[colour]) * rng.uniform(0.88, 1.06)
-        diameter = min(self.size) * np.exp(rng.uniform(np.log(SMALLEST), np.log(WIDEST)))
+        diameter = min(self.size) * np.exp(rng.uniform(*np.log(self.diameters)))
         outlines, extent = _outlines(shape, diameter / 2, rng)
         mask = np.zeros(extent, np.uint8)
         cv2.fillPoly(mask, _fixed(outlines), 255, cv2.LINE_AA, FRACTION)
         return Item(label, tuple(np.clip(colour, 0, 255)), 0, 0, mask, outlines)
+
+
+class ShapeClasses(ShapesDataset):
+    """The same for classifiers: one object in each image, and its class as the label."""
+
+    objects = 1
+    diameters = 0.4, 0.7
+
+    def load(self, index):
+        """The image `index` and how much of each class it shows."""
+        sample = super().load(index)
+        labels = np.zeros(self.classes, np.float32)
+        labels[int(sample.boxes[0, 0])] = 1
+        return replace(sample, boxes=np.zeros((0, 5), np.float32), labels=labels)
 
 
 def _outlines(shape, radius, rng):

@@ -43,6 +43,11 @@ class Result:
     images: int = 0
     skipped: list[str] = field(default_factory=list)  # why images could not be used
 
+    @property
+    def score(self) -> float:
+        """What training takes for the measure of the best weights."""
+        return self.map
+
     def to_dict(self, names=None) -> dict:
         """Plain Python, fit for json.dump."""
         return asdict(self) | ({} if names is None else {"names": list(names)})

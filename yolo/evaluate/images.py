@@ -1,8 +1,6 @@
 """A network's pass over images with known boxes: what every protocol judges."""
 
-from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.ahead import ahead
 from ..data.image import ImageError, Placement, fit
 from ..data.labels import LabelError
 from ..predict import Candidates, detect, inference
@@ -91,17 +90,7 @@ class Pass:
             jobs = (partial(self._load, index) for index in range(len(samples)))
         else:
             jobs = (partial(self._prepare, k, item) for k, item in enumerate(samples))
-        with ThreadPoolExecutor(self.workers, "yolo-evaluate") as pool:
-            pending = deque()
-            try:
-                for job in jobs:
-                    pending.append(pool.submit(job))
-                    if len(pending) > 2 * self.workers:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+        return ahead(jobs, self.workers)
 
     def _load(self, index):
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from .. import cfg, evaluate, weights
+from .. import cfg, weights
 from ..data import Loader
 from ..files import atomic
 from ..network import Network
@@ -15,7 +15,7 @@ from ..ops.precision import WORDS
 from ..train import Plan, Trainer, map_interval, weights_interval
 from .changes import anchor_heads, override, set_anchors
 from .report import finish, line
-from .source import augmentation, detection_heads, detector_classes, open_part, open_source
+from .source import detection_heads, detector_classes, open_part, open_source
 
 __all__ = ["anchor_heads", "detection_heads", "detector_classes", "open_part", "run"]
 
@@ -72,7 +72,7 @@ def train(net, source, out, name, args, console):
         source.train,
         options.mini_batch,
         *net.input_shape[1:],
-        augment=augmentation(net),
+        augment=source.augment,
         workers=args.workers,
         seed=args.seed,
         start=net.seen,
@@ -87,6 +87,7 @@ def train(net, source, out, name, args, console):
                 p.iteration, plan.max_batches, line(p), stays=p.map is not None
             ),
             device=args.device,
+            measure=source.measure,
         )
         trainer.run()
     if loader.unlabelled or loader.broken:
@@ -96,5 +97,5 @@ def train(net, source, out, name, args, console):
         )
     if source.valid:
         # with --map the last iteration was measured
-        result = trainer.result or evaluate.evaluate(net, source.valid, precision=args.precision)
+        result = trainer.result or source.measure(net, source.valid, precision=args.precision)
         finish(net, source, result, out, console)

@@ -3,6 +3,7 @@
 import math
 
 from .. import plot
+from ..classify import classes_of
 from ..data.image import write
 
 PICTURES = 12
@@ -39,6 +40,9 @@ def clock(seconds):
 def finish(net, source, result, out, console):
     """The report on the held-out data, and pictures of what the network finds there."""
     console.say(result.report(source.names))
+    if classes_of(net):
+        console.say(f"curves: {out / 'chart.png'}")
+        return
     net.names = source.names
     drawn = []
     for index in range(min(PICTURES, len(source.valid))):

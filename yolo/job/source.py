@@ -1,22 +1,49 @@
 """Where images come from: a .data file, or drawn shapes with as many classes as the cfg has."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data import Augment, DataError, DataFile, Dataset, ShapesDataset
+from .. import classify, evaluate
+from ..data import (
+    Augment,
+    ClassifierAugment,
+    ClassifierDataset,
+    DataError,
+    DataFile,
+    Dataset,
+    ShapesDataset,
+)
+from ..data.shapes import TRAIN_LENGTH, VALID_LENGTH
 from ..layers.head import Head
-
-SHAPES_TRAIN, SHAPES_VALID = 2000, 200  # drawn images of one pass, and held-out ones
+from . import classifier
 
 
 @dataclass
 class Source:
-    """Where images come from: what to train on, what to measure on, what the classes are."""
+    """Where images come from: what to train on and how it is varied, what to measure on and how
+    (a function of network, data set and `precision`), what the classes are."""
 
-    train: Dataset | ShapesDataset
-    valid: Dataset | ShapesDataset | None
+    train: Dataset | ClassifierDataset | ShapesDataset
+    valid: Dataset | ClassifierDataset | ShapesDataset | None
     names: list[str]
+    augment: Augment | ClassifierAugment
+    measure: Callable
     backup: Path | None = None
+
+
+def open_source(net, args, console):
+    """Training and validation data, checked before the first step."""
+    if classify.classes_of(net):
+        sets = classifier.open_sets(net, args, console)
+        augment, measure = classifier.augmentation(net), classify.measure
+    else:
+        sets = open_sets(net, args, console)
+        augment, measure = augmentation(net), evaluate.evaluate
+    train_set, valid = sets
+    names = train_set.names or [str(i) for i in range(train_set.classes)]
+    backup = DataFile.read(args.data).get("backup") if args.data else None
+    return Source(train_set, valid, names, augment, measure, Path(backup) if backup else None)
 
 
 def detector_classes(net):
@@ -34,11 +61,11 @@ def detection_heads(net):
     return heads
 
 
-def open_source(net, args, console):
-    """Training and validation data, checked before the first step."""
+def open_sets(net, args, console):
+    """(training set, validation set or None) of a detector."""
     classes = detector_classes(net)
     if not args.data:
-        return shapes_source(net, classes, args.seed, console)
+        return shapes_sets(net, classes, args.seed, console)
     train_set = open_part(args.data, "train", classes)
     found = train_set.check()
     console.say(
@@ -48,9 +75,7 @@ def open_source(net, args, console):
     valid = open_part(args.data, "valid", classes) if args.map else None
     if valid:
         valid.check()
-    backup = DataFile.read(args.data).get("backup")
-    names = train_set.names or [str(i) for i in range(classes)]
-    return Source(train_set, valid, names, Path(backup) if backup else None)
+    return train_set, valid
 
 
 def open_part(path, part, classes):
@@ -65,7 +90,7 @@ def open_part(path, part, classes):
     return dataset
 
 
-def shapes_source(net, classes, seed, console):
+def shapes_sets(net, classes, seed, console):
     """Drawn shapes of the network's size."""
     if classes > 80:
         raise net.sections[-1].error(
@@ -75,11 +100,11 @@ def shapes_source(net, classes, seed, console):
     size = net.input_shape[1:]
     console.say(
         f"no --data: training on drawn shapes, {classes} classes, "
-        f"{SHAPES_TRAIN} images made in memory, {SHAPES_VALID} others held out"
+        f"{TRAIN_LENGTH} images made in memory, {VALID_LENGTH} others held out"
     )
-    train_set = ShapesDataset(classes, SHAPES_TRAIN, size, seed=seed, split="train")
-    valid = ShapesDataset(classes, SHAPES_VALID, size, seed=seed, split="valid")
-    return Source(train_set, valid, train_set.names)
+    train_set = ShapesDataset(classes, TRAIN_LENGTH, size, seed=seed, split="train")
+    valid = ShapesDataset(classes, VALID_LENGTH, size, seed=seed, split="valid")
+    return train_set, valid
 
 
 def augmentation(net):

@@ -15,7 +15,6 @@ class Plan:
     name: str
     max_batches: int
     map_every: int | None = None  # iterations between measurements; None: never
-    thresh: float = 0.25
     save_every: int = 1000
     save_last_every: int = 100
     precision: str = "fast"  # a word of ops.precision.WORDS for the device

@@ -29,16 +29,27 @@ class Trainer:
     """Runs a network over batches; `report` is called with the progress after each iteration.
 
     `batches` yields `Batch`es of one mini-batch each, forever, and counts in `waited` the
-    seconds that its consumer waited. `valid` is what `evaluate.evaluate` takes, or None.
+    seconds that its consumer waited. `measure` is a function of the network, `valid` (None: it is
+    never called) and `precision` to a result with a `score`.
     """
 
-    def __init__(self, net: Network, batches, plan: Plan, valid=None, report=None, device="cpu"):
+    def __init__(
+        self,
+        net: Network,
+        batches,
+        plan: Plan,
+        valid=None,
+        report=None,
+        device="cpu",
+        measure=evaluate.evaluate,
+    ):
         if plan.precision == "fp16":
             raise PrecisionError(
                 "training in fp16 needs scaled losses, which are not built: small gradients would "
                 "become 0; bf16 has the range of float32"
             )
         self.net, self.batches, self.plan, self.valid = net, batches, plan, valid
+        self.evaluate = measure
         self.report = report or (lambda progress: None)
         self.device = torch.device(device)
         self.schedule = Schedule(net.options)
@@ -101,7 +112,7 @@ class Trainer:
             paths += batch.paths
             x = batch.images.to(self.device, non_blocking=True)
             with precision(self.plan.precision):
-                report = net.loss(x, batch.boxes.to(self.device))
+                report = net.loss(x, batch.truth.to(self.device))
                 if not math.isfinite(report.cost):
                     self.refuse(statistics, x, paths, "loss")
                 report.total.backward()
@@ -151,16 +162,14 @@ class Trainer:
         )
 
     def measure(self):
-        """Mean average precision on the validation data; keeps the best weights."""
+        """Mean average precision, or top-1 accuracy, on the validation data; keeps the best."""
         progress = self.progress
         plan = self.plan
-        result = evaluate.evaluate(
-            self.net, self.valid, thresh=plan.thresh, precision=plan.precision
-        )
+        result = self.evaluate(self.net, self.valid, precision=plan.precision)
         self.result = result
-        progress.map = progress.last_map = result.map
-        if progress.best_map is None or result.map >= progress.best_map:
-            progress.best_map = result.map
+        progress.map = progress.last_map = result.score
+        if progress.best_map is None or result.score >= progress.best_map:
+            progress.best_map = result.score
             self.save("best")
         self.next_map = self.net.iteration + self.plan.map_every
 

@@ -1,0 +1,68 @@
+"""What training a classifier takes: its data, the labels they hold, and how images are varied."""
+
+from ..classify import classes_of
+from ..data import ClassifierAugment, ClassifierDataset, DataError, ShapeClasses
+from ..data.shapes import TRAIN_LENGTH, VALID_LENGTH
+
+
+def open_sets(net, args, console):
+    """(training set, validation set or None), checked before the first step."""
+    if not args.data:
+        return _shapes(net, args.seed, console)
+    train_set = open_part(net, args.data, "train")
+    found = train_set.check()
+    console.say(
+        f"{args.data}: {len(train_set)} images of {train_set.classes} classes to train on; of "
+        f"{found.images} looked at {len(found.broken)} are broken, {len(found.repairs)} hold "
+        "several labels"
+    )
+    valid = open_part(net, args.data, "valid") if args.map else None
+    if valid:
+        valid.check()
+    return train_set, valid
+
+
+def open_part(net, path, part):
+    """The train or valid list of a .data file, whose labels must be as many as the outputs."""
+    dataset = ClassifierDataset.from_data(path, part, net.options.label_smooth_eps)
+    wanted = classes_of(net)
+    if dataset.classes != wanted:
+        raise DataError(
+            f"{path}: {dataset.classes} labels, but the network has {wanted} outputs; correct the "
+            "file, or the filters of the last convolution"
+        )
+    return dataset
+
+
+def _shapes(net, seed, console):
+    """Drawn shapes of the network's size, one in each image."""
+    classes, size = classes_of(net), net.input_shape[1:]
+    console.say(
+        f"no --data: training on drawn shapes, one of {classes} classes in each of {TRAIN_LENGTH} "
+        f"images made in memory, {VALID_LENGTH} others held out"
+    )
+    train_set = ShapeClasses(classes, TRAIN_LENGTH, size, seed=seed, split="train")
+    valid = ShapeClasses(classes, VALID_LENGTH, size, seed=seed, split="valid")
+    return train_set, valid
+
+
+def augmentation(net):
+    """How training images are varied: keys of [net], as in Darknet."""
+    options = net.options
+    for key in ("gaussian_noise", "letter_box"):
+        if getattr(options, key):
+            net.sections[0].warn(f"{key} is for detectors; a classifier goes without", key)
+    return ClassifierAugment(
+        min_crop=options.min_crop,
+        max_crop=options.max_crop,
+        angle=options.angle,
+        aspect=options.aspect,
+        flip=bool(options.flip),
+        hue=options.hue,
+        saturation=options.saturation,
+        exposure=options.exposure,
+        blur=options.blur,
+        mixup=bool(options.mixup),
+        cutmix=bool(options.cutmix),
+        mosaic=bool(options.mosaic),
+    )
