@@ -110,7 +110,7 @@ def propose(net, run, inputs, places, thresh, nms):
     """As `detect`, of no class: every box whose objectness is above `thresh` has that as its only
     probability, and boxes silence each other by overlap alone."""
     parameter = next(net.parameters(), inputs)
-    outputs = _run(run, inputs.to(parameter.device, parameter.dtype))
+    outputs = compute(run, inputs.to(parameter.device, parameter.dtype))
     parts = [
         layer.decode(outputs[position].float(), net.input_shape[1:])[:2]
         for position, layer in detection_heads(net)
