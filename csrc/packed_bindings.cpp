@@ -73,6 +73,12 @@ void add_stem(Plan& plan, int channels, int height, int width, const SliceTuple&
               activation(act));
 }
 
+Precision precision(const std::string& name) {
+    if (name == "fp32") return Precision::fp32;
+    if (name == "bf16") return Precision::bf16;
+    throw std::invalid_argument("plan: no packed kernels compute in '" + name + "'");
+}
+
 using Address = uintptr_t;
 
 float* at(Address address) {
@@ -104,20 +110,23 @@ void bind(py::module_& parent) {
     py::module_ m = parent.def_submodule("packed", "Packed CPU kernels and inference plans.");
     m.def(
         "levels",
-        [] {
+        [](const std::string& name) {
             std::vector<std::pair<std::string, int>> found;
-            for (const Kernels* k : {avx512(), avx2(), portable()})
-                if (k) found.emplace_back(k->name, k->lanes);
+            for (const Kernels* k : {avx512(), avx2(), portable(), avx512bf16(), portable_bf16()})
+                if (k && (k->element == 2) == (precision(name) == Precision::bf16))
+                    found.emplace_back(k->name, k->lanes);
             return found;
         },
+        py::arg("precision") = "fp32",
         "(name, lanes) of the instruction sets this processor has kernels for, best first");
     m.def(
         "level",
-        [](const std::string& name) {
-            const Kernels& k = choose(name.c_str());
+        [](const std::string& name, const std::string& in) {
+            const Kernels& k = choose(name.c_str(), precision(in));
             return std::pair<std::string, int>(k.name, k.lanes);
         },
-        py::arg("name") = "", "(name, lanes) in use: YOLO_ISA, else the best");
+        py::arg("name") = "", py::arg("precision") = "fp32",
+        "(name, lanes) in use: YOLO_ISA, else the best");
 
     using unlocked = py::call_guard<py::gil_scoped_release>;
     m.def("winograd_fits", &winograd_fits);
@@ -129,10 +138,13 @@ void bind(py::module_& parent) {
 
     bind_training(m);
     py::class_<Plan>(m, "Plan", py::module_local())
-        .def(py::init([](const std::string& level, int threads, long arena_floats) {
-                 return std::make_unique<Plan>(choose(level.c_str()), threads, arena_floats);
+        .def(py::init([](const std::string& level, int threads, long arena_elements,
+                         const std::string& in) {
+                 return std::make_unique<Plan>(choose(level.c_str(), precision(in)), threads,
+                                               arena_elements);
              }),
-             py::arg("level"), py::arg("threads"), py::arg("arena_floats"))
+             py::arg("level"), py::arg("threads"), py::arg("arena_elements"),
+             py::arg("precision") = "fp32")
         .def("buffer", [](Plan& plan, long offset, int n, int blocks, int h, int w,
                           int border) { return plan.buffer({offset, n, blocks, h, w, border}); })
         .def("input", [](Plan& p, SliceTuple y, int channels) { p.input(slice(y), channels); })

@@ -7,12 +7,14 @@ import yolo
 from yolo import _C
 from yolo.cfg import parse
 from yolo.network import Network
-from yolo.ops import backend
+from yolo.ops import PrecisionError, backend
 from yolo.plan import Plan
-from yolo.plan.choose import Choice, candidates, limit_weights
+from yolo.plan.choose import PRECISIONS, Choice, candidates, limit_weights
 from yolo.plan.graph import Graph, place
 
 LEVELS = [name for name, _ in _C.packed.levels()]
+HALF_LEVELS = [name for name, _ in _C.packed.levels("bf16")]
+FAST = PRECISIONS["fast"]
 NET = "[net]\nwidth={width}\nheight={height}\nchannels={channels}\nbatch=1\n"
 
 
@@ -106,6 +108,30 @@ def test_plan_computes_the_network(name, level):
     check(network(BODIES[name]), level=level)
 
 
+@pytest.mark.parametrize("level", HALF_LEVELS)
+@pytest.mark.parametrize("name", BODIES)
+def test_plan_in_bf16(name, level):
+    """Every layer rounds to 8 bits, its weights too: errors of 4e-3 a layer add up."""
+    check(network(BODIES[name]), level=level, precision="bf16", limit=3e-2)
+
+
+def test_bf16_keeps_half_the_memory_and_never_takes_f4(cfg_folder):
+    net = settled(yolo.load(cfg_folder / "yolov4-tiny.cfg").resize(96, 96))
+    half, exact = (
+        Plan(net, precision=precision, level=HALF_LEVELS[-1] if precision == "bf16" else "")
+        for precision in ("bf16", "exact")
+    )
+    kernels = {kernel for _, kernel, _ in half.rows}
+    assert "winograd2" in kernels and "winograd4" not in kernels
+    assert half.memory["arena"] < 0.7 * exact.memory["arena"]
+
+
+def test_bf16_without_the_instruction_is_an_error(monkeypatch):
+    monkeypatch.setenv("YOLO_ISA", "avx2")
+    with pytest.raises(PrecisionError, match="no bf16 kernels for 'avx2'"):
+        Plan(network(conv(8)), precision="bf16")
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_many_channel_input(level):
     check(network(conv(20) + conv(8, 1), channels=35), batch=1, level=level)
@@ -193,7 +219,7 @@ def test_weight_limit_gives_up_the_cheapest_bytes_first():
 
 
 def test_winograd_only_where_it_fits():
-    same = {"dilation": (1, 1), "padding": (1, 1), "p": 20, "q": 20, "winograd": True}
+    same = {"dilation": (1, 1), "padding": (1, 1), "p": 20, "q": 20, "precision": FAST}
     three = candidates(1, 64, 64, (3, 3), (1, 1), **same)
     assert three.algorithm == "winograd4"
     assert candidates(1, 64, 64, (3, 3), (2, 2), **same).algorithm == "direct"

@@ -18,7 +18,7 @@ from torch import Tensor
 from . import boxes as box
 from .data.image import fit, read
 from .detections import Detections
-from .ops import precision_for
+from .ops import PrecisionError, precision_for
 from .ops.backend import current_backend
 from .ops.precision import precision as within
 from .plan import Plan
@@ -194,6 +194,10 @@ def _compile(net, batch, precision):
     plain = parameter is None or (parameter.device.type, parameter.dtype) == ("cpu", torch.float32)
     if plain and current_backend() == "native":
         return Plan(fused, batch, precision=precision)
+    if not plain and precision == "bf16" and parameter.device.type == "cpu":
+        raise PrecisionError(
+            f"precision bf16: the network is {parameter.dtype}, and the CPU needs float32"
+        )
 
     def run(x):
         with within(precision):

@@ -1,4 +1,8 @@
-"""Packed CPU kernels against float64, each instruction set, odd sizes, poisoned outputs."""
+"""Packed CPU kernels against float64, each instruction set, odd sizes, poisoned outputs.
+
+At the bf16 levels the inputs and weights are rounded first, so that the reference starts from what
+the kernels start from.
+"""
 
 import math
 
@@ -11,6 +15,10 @@ from yolo import _C
 
 packed = _C.packed
 LEVELS = dict(packed.levels())
+HALF_LEVELS = dict(packed.levels("bf16"))
+LANES = LEVELS | HALF_LEVELS
+BF16_LIMIT = 6e-3
+WINOGRAD_LIMITS = {"winograd2": 1e-5, "winograd4": 3e-5}
 THREADS = 2
 
 ACTIVATIONS = {
@@ -26,9 +34,18 @@ ACTIVATIONS = {
 }
 
 
-@pytest.fixture(params=LEVELS)
+@pytest.fixture(params=LANES)
 def level(request):
     return request.param
+
+
+def stored(level, x):
+    """x as the level keeps it."""
+    return x.bfloat16().float() if level in HALF_LEVELS else x
+
+
+def random(level, *shape):
+    return stored(level, torch.randn(*shape))
 
 
 def ceil_to(n, multiple):
@@ -40,14 +57,15 @@ class OneLayer:
 
     def __init__(self, level, *shapes, border=1):
         """shapes: (n, c, h, w) of each packed tensor, in order; the last one is the output."""
-        self.lanes = LEVELS[level]
+        self.lanes = LANES[level]
         self.shapes = shapes
         sizes = [
             n * ceil_to(c, self.lanes) * (h + 2 * border) * (w + 2 * border)
             for n, c, h, w in shapes
         ]
         offsets = np.cumsum([0, *(ceil_to(s, 16) for s in sizes)])
-        self.plan = packed.Plan(level, THREADS, int(offsets[-1]))
+        self.precision = "bf16" if level in HALF_LEVELS else "fp32"
+        self.plan = packed.Plan(level, THREADS, int(offsets[-1]), self.precision)
         self.slices = []
         for (n, c, h, w), offset in zip(shapes, offsets[:-1], strict=True):
             blocks = ceil_to(c, self.lanes) // self.lanes
@@ -74,7 +92,8 @@ class OneLayer:
         return y
 
 
-def check(y, expected, limit=5e-6):
+def check(level, y, expected, limit=5e-6):
+    limit = BF16_LIMIT if level in HALF_LEVELS else limit
     error = (y.double() - expected).norm() / expected.norm().clamp_min(1e-30)
     assert error <= limit, f"relative L2 {error:.2e} over {limit:.0e}"
     scale = expected.abs().max().item()
@@ -83,7 +102,9 @@ def check(y, expected, limit=5e-6):
 
 def conv(level, how, shape, weight, stride=1, padding=0, dilation=1, act="linear", add=False):
     """conv + activation + residual by the packed kernels, and its float64 reference."""
-    x = torch.randn(shape)
+    x = random(level, shape)
+    if how != "depthwise":  # whose weights are always floats
+        weight = stored(level, weight)
     k, depth = weight.shape[:2]
     bias = torch.randn(k)
     groups = shape[1] if how == "depthwise" else 1
@@ -126,39 +147,49 @@ DIRECT = [
 @pytest.mark.parametrize("shape, k, size, stride, padding, dilation", DIRECT)
 def test_direct(level, shape, k, size, stride, padding, dilation):
     weight = torch.randn(k, shape[1], size, size) / (size * shape[1] ** 0.5)
-    check(*conv(level, "direct", shape, weight, stride, padding, dilation, "leaky"))
+    check(level, *conv(level, "direct", shape, weight, stride, padding, dilation, "leaky"))
+
+
+def levels_and(*names):
+    """(level, algorithm) of those that the level has: no F(4x4) in bf16."""
+    return [(a, b) for a in LANES for b in names if a in LEVELS or b != "winograd4"]
 
 
 @pytest.mark.parametrize("act", ACTIVATIONS)
-@pytest.mark.parametrize("how", ["direct", "depthwise", "winograd2", "winograd4"])
+@pytest.mark.parametrize("level, how", levels_and("direct", "depthwise", "winograd2", "winograd4"))
 def test_epilogue(level, how, act):
     depth = 1 if how == "depthwise" else 20
     weight = torch.randn(20, depth, 3, 3) / (depth * 2) ** 0.5
     for add in (False, True):
-        check(*conv(level, how, (2, 20, 9, 15), weight, padding=1, act=act, add=add), limit=3e-5)
+        check(
+            level,
+            *conv(level, how, (2, 20, 9, 15), weight, padding=1, act=act, add=add),
+            limit=3e-5,
+        )
 
 
 @pytest.mark.parametrize("act", ACTIVATIONS)
 def test_activations_of_values_far_from_zero(level, act):
     """Neither overflow nor a silent replacement of NaN."""
     values = torch.tensor([0, 0.5, 5, 20.5, 70, 90, 200, 1e4, 3e9, 1e20])
-    x = torch.cat((values, -values, torch.tensor([math.nan]))).view(1, 1, 1, -1)
+    x = stored(level, torch.cat((values, -values, torch.tensor([math.nan]))).view(1, 1, 1, -1))
     layer = OneLayer(level, x.shape, x.shape, border=0)
     layer.fill(0, x)
     one, none = layer.pad(torch.ones(1, 1, 1, 1), 1, 1), layer.pad(torch.zeros(1), 1)
     geometry = (1, 1, 1, 1, 0, 0, 1, 1)
     layer.plan.conv("direct", *layer.slices, None, one, none, geometry, act)
     expected = ACTIVATIONS[act](x.double()).float()
-    torch.testing.assert_close(layer.run(x), expected, rtol=1e-5, atol=1e-6, equal_nan=True)
+    near = 4e-3 if level in HALF_LEVELS else 1e-5
+    torch.testing.assert_close(layer.run(x), expected, rtol=near, atol=1e-6, equal_nan=True)
 
 
 @pytest.mark.parametrize("size, stride", [(3, 1), (3, 2), (5, 1), (7, 2)])
 def test_depthwise(level, size, stride):
     weight = torch.randn(37, 1, size, size)
-    check(*conv(level, "depthwise", (2, 37, 11, 18), weight, stride, size // 2))
+    check(level, *conv(level, "depthwise", (2, 37, 11, 18), weight, stride, size // 2))
 
 
-@pytest.mark.parametrize("how, limit", [("winograd2", 1e-5), ("winograd4", 3e-5)])
+@pytest.mark.parametrize("level, how", levels_and(*WINOGRAD_LIMITS))
 @pytest.mark.parametrize(
     "shape, k",
     [
@@ -170,9 +201,11 @@ def test_depthwise(level, size, stride):
         ((3, 8, 1, 3), 8),
     ],
 )
-def test_winograd(level, how, limit, shape, k):
+def test_winograd(level, how, shape, k):
     weight = torch.randn(k, shape[1], 3, 3) / (3 * shape[1] ** 0.5)
-    check(*conv(level, how, shape, weight, padding=1, act="leaky"), limit=limit)
+    check(
+        level, *conv(level, how, shape, weight, padding=1, act="leaky"), limit=WINOGRAD_LIMITS[how]
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,7 +226,7 @@ def test_stem(level, shape, k, size, stride, padding):
     layer.plan.stem(
         *shape[1:], layer.slices[0], layer.pad(weight, k), layer.pad(bias, k), geometry, "mish"
     )
-    check(layer.run(x), F.mish(expected))
+    check(level, layer.run(x), F.mish(expected))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +244,7 @@ def test_max_pool(level, shape, size, stride, padding):
     n, c, h, w = shape
     out_h, out_w = (h + padding - size) // stride + 1, (w + padding - size) // stride + 1
     before = padding // 2
-    x = torch.randn(shape) - 3  # a zero border must not win
+    x = stored(level, torch.randn(shape) - 3)  # a zero border must not win
     after = size + stride
     padded = F.pad(x.double(), (before, after, before, after), value=-math.inf)
     expected = F.max_pool2d(padded, size, stride)[:, :, :out_h, :out_w]
@@ -222,37 +255,37 @@ def test_max_pool(level, shape, size, stride, padding):
 
 
 def test_average_pool(level):
-    x = torch.randn(2, 21, 7, 9)
+    x = random(level, 2, 21, 7, 9)
     layer = OneLayer(level, x.shape, (2, 21, 1, 1))
     layer.fill(0, x)
     layer.plan.average_pool(*layer.slices)
-    check(layer.run(x), x.double().mean((2, 3), keepdim=True))
+    check(level, layer.run(x), x.double().mean((2, 3), keepdim=True))
 
 
 @pytest.mark.parametrize("multiply", [False, True])
 def test_pointwise(level, multiply):
-    x = torch.randn(2, 21, 7, 9)
+    x = random(level, 2, 21, 7, 9)
     layer = OneLayer(level, x.shape, x.shape)
     layer.fill(0, x)
     a = layer.slices[0]
     layer.plan.pointwise(a, a, layer.slices[1], multiply, False, "leaky")
     value = x.double() ** 2 if multiply else 2 * x.double()
-    check(layer.run(x), ACTIVATIONS["leaky"](value))
+    check(level, layer.run(x), ACTIVATIONS["leaky"](value))
 
 
 def test_pointwise_broadcast(level):
-    x = torch.randn(2, 21, 7, 9)
+    x = random(level, 2, 21, 7, 9)
     layer = OneLayer(level, x.shape, (2, 21, 1, 1), x.shape)
     layer.fill(0, x)
     source, mean, y = layer.slices
     layer.plan.average_pool(source, mean)
     layer.plan.pointwise(source, mean, y, True, True, "linear")
-    check(layer.run(x), x.double() * x.double().mean((2, 3), keepdim=True))
+    check(level, layer.run(x), x.double() * x.double().mean((2, 3), keepdim=True))
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])
 def test_copy_enlarges_and_chooses_channels(level, scale):
-    x = torch.randn(2, 21, 5, 6)
+    x = random(level, 2, 21, 5, 6)
     layer = OneLayer(level, x.shape, (2, 21, 5 * scale, 6 * scale))
     layer.fill(0, x)
     expected = F.interpolate(x, scale_factor=scale) * 0.5
@@ -270,7 +303,7 @@ def test_copy_enlarges_and_chooses_channels(level, scale):
 
 
 def test_output_logistic(level):
-    x = torch.randn(2, 7, 5, 6) * 4
+    x = random(level, 2, 7, 5, 6) * 4
     layer = OneLayer(level, x.shape)
     layer.fill(0, x)
     logistic = np.array([[1, 1, 0], [0, 0, 0], [1, 1.2, -0.1]] + [[0, 0, 0]] * 4)
@@ -280,12 +313,12 @@ def test_output_logistic(level):
     expected = x.double()
     expected[:, 0] = expected[:, 0].sigmoid()
     expected[:, 2] = expected[:, 2].sigmoid() * 1.2 - 0.1
-    check(y, expected)
+    check(level, y, expected)
 
 
 def test_slices_of_one_buffer_are_a_concatenation(level):
-    lanes = LEVELS[level]
-    x = torch.randn(2, lanes, 6, 7)
+    lanes = LANES[level]
+    x = random(level, 2, lanes, 6, 7)
     layer = OneLayer(level, x.shape, (2, 3 * lanes, 6, 7))
     layer.fill(0, x)
     whole = layer.slices[1][0]
@@ -294,7 +327,7 @@ def test_slices_of_one_buffer_are_a_concatenation(level):
         bias = np.zeros(lanes, np.float32)
         geometry = (1, 1, 1, 1, 0, 0, 1, 1)
         layer.plan.conv("direct", layer.slices[0], (whole, i, 1), None, weight, bias, geometry, act)
-    expected = torch.cat([ACTIVATIONS["leaky"](x), x, F.relu(x)], 1)
+    expected = stored(level, torch.cat([ACTIVATIONS["leaky"](x), x, F.relu(x)], 1))
     torch.testing.assert_close(layer.run(x), expected, rtol=0, atol=0)
 
 
@@ -305,6 +338,16 @@ def test_level_is_chosen_by_name_and_environment(monkeypatch):
         assert packed.level() == (name, lanes)
     with pytest.raises(ValueError, match="no kernels for 'mmx'"):
         packed.level("mmx")
+
+
+def test_bf16_level_is_named_after_what_it_builds_on(monkeypatch):
+    for name, lanes in HALF_LEVELS.items():
+        assert packed.level(name, "bf16") == (name, lanes)
+        monkeypatch.setenv("YOLO_ISA", name.removesuffix("bf16").removesuffix("_"))
+        assert packed.level("", "bf16") == (name, lanes)
+    monkeypatch.setenv("YOLO_ISA", "avx2")
+    with pytest.raises(ValueError, match="no bf16 kernels for 'avx2'"):
+        packed.level("", "bf16")
 
 
 def test_mistakes_are_named():
@@ -322,3 +365,8 @@ def test_mistakes_are_named():
         plan.conv("direct", *slices, None, zeros, zeros[:, 0, 0, 0], geometry, "stair")
     with pytest.raises(ValueError, match="leaves the arena"):
         plan.buffer(1 << 15, 1, 2, 99, 99, 0)
+
+
+def test_f4_is_refused_in_bf16():
+    with pytest.raises(ValueError, match="too coarse"):
+        conv(next(reversed(HALF_LEVELS)), "winograd4", (1, 8, 8, 8), torch.randn(8, 8, 3, 3), 1, 1)

@@ -39,8 +39,9 @@ def add_precision(command):
     command.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="CPU: fast (3x3 convolutions by Winograd, errors of 4e-6 instead of 1e-6) or exact; "
-        "CUDA: fp32 (never TF32), tf32, bf16 or fp16. Default: fast, fp32",
+        help="CPU: fast (3x3 convolutions by Winograd, errors of 4e-6 instead of 1e-6), exact, "
+        "or bf16 (not in training; needs AVX512-BF16); CUDA: fp32 (never TF32), tf32, bf16 or "
+        "fp16. Default: fast, fp32",
     )
 
 
@@ -54,7 +55,7 @@ def add_network(command, weights=True):
     command.add_argument("--threads", type=positive, help="CPU threads of the kernels")
 
 
-def prepare(args):
+def prepare(args, training=False):
     """Applies --threads, checks --device, and fills in or checks --precision."""
     import torch
 
@@ -65,4 +66,4 @@ def prepare(args):
     if hasattr(args, "precision"):
         from ..ops import precision_for
 
-        args.precision = precision_for(args.device, args.precision)
+        args.precision = precision_for(args.device, args.precision, training)

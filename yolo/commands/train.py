@@ -30,7 +30,7 @@ def add(commands):
 
 
 def run(args):
-    prepare(args)
+    prepare(args, training=True)
     from .. import job
 
     return job.run(args, console=Console())

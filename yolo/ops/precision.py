@@ -7,10 +7,12 @@
     fast          CPU: 3x3 convolutions by Winograd, about four times the rounding error
     tf32          CUDA: tensor cores, 10 bits of mantissa in the factors, sums float32
     bf16, fp16    CUDA: activations in 16 bits; parameters, their gradients, statistics and all
-                  sums stay float32
+                  sums stay float32. CPU, bf16 only and not in training: activations and weights in
+                  16 bits, sums float32, on processors with AVX512-BF16
 
 A word that belongs to the other kind of device leaves float32 as it is. torch.autocast on CUDA
-chooses bf16 or fp16 as well. WORDS says which words a user may choose on which device.
+chooses bf16 or fp16 as well. WORDS says which words a user may choose on which device, and
+INFERENCE_WORDS those besides where nothing is trained.
 """
 
 import torch
@@ -33,6 +35,7 @@ WORDS = {
         "fp16": "activations in float16",
     },
 }
+INFERENCE_WORDS = {"cpu": {"bf16": "activations and weights in bfloat16"}, "cuda": {}}
 precision = Switch("precision", PRECISIONS)
 
 
@@ -40,15 +43,17 @@ class PrecisionError(YoloError, ValueError):
     """A precision that the device does not compute."""
 
 
-def precision_for(device, word=None):
+def precision_for(device, word=None, training=False):
     """The word, or the default of this device ("cpu", "cuda"); refuses what it cannot compute."""
-    known = WORDS[torch.device(device).type]
+    kind = torch.device(device).type
+    known = WORDS[kind] if training else WORDS[kind] | INFERENCE_WORDS[kind]
     if word is None:
         return next(iter(known))
     if word not in known:
         others = [name for name, words in WORDS.items() if word in words]
         hint = f"; {word} is for {others[0]}" if others else ""
-        raise PrecisionError(f"precision {word}: {device} computes {', '.join(known)}{hint}")
+        here = f"{device} trains in" if training else f"{device} computes"
+        raise PrecisionError(f"precision {word}: {here} {', '.join(known)}{hint}")
     return word
 
 

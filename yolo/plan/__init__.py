@@ -14,11 +14,11 @@ import threading
 import torch
 
 from .. import _C
-from .choose import limit_weights
+from ..ops import PrecisionError
+from .choose import PRECISIONS, limit_weights
 from .graph import Graph, Unsupported, place
 from .lower import Lowering, output
 
-PRECISIONS = ("fast", "exact")
 WEIGHT_LIMIT = 1 << 30  # bytes; F(4x4) keeps four times the weights
 
 
@@ -26,8 +26,10 @@ class Plan:
     """A network compiled for `batch` images of its present input size; weights are copied.
 
     precision: "fast" uses Winograd's convolution where that is quicker (relative error about 4e-6
-    a layer instead of 1e-6), "exact" never does. weight_limit: bytes of packed weights, kept by
-    taking smaller forms of the weights; None: no limit. level: instruction set, default the best.
+    a layer instead of 1e-6), "exact" never does; "bf16" keeps activations and weights in 16 bits
+    (4e-3 a layer) and needs a processor with AVX512-BF16. weight_limit: bytes of packed weights,
+    kept by taking smaller forms of the weights; None: no limit. level: instruction set, default
+    the best.
     """
 
     def __init__(self, net, batch=1, threads=None, precision="fast", weight_limit=WEIGHT_LIMIT,
@@ -39,7 +41,7 @@ class Plan:
         self.net = None  # what runs where the plan cannot; kept only then, weights being copied
         self.shape = (batch, *net.input_shape)
         self.precision = precision
-        self.level, self.lanes = _C.packed.level(level)
+        self.level, self.lanes = find_level(level, PRECISIONS[precision].number)
         self.threads = threads or torch.get_num_threads()
         self.fallback = None  # why the network runs layer by layer
         self._lock = threading.Lock()  # one arena: one forward at a time
@@ -50,7 +52,8 @@ class Plan:
 
     def _compile(self, net, weight_limit):
         graph = Graph(self.lanes, self.shape[0])
-        low = Lowering(net, graph, self.precision == "fast")
+        precision = PRECISIONS[self.precision]
+        low = Lowering(net, graph, precision)
         low.run()
         for index in net.heads:
             if not any(head == index for head, _, _ in graph.outputs):
@@ -58,7 +61,7 @@ class Plan:
         if weight_limit is not None:
             limit_weights(list(low.choices.values()), weight_limit)
         total, offsets = place(graph)
-        self._plan = _C.packed.Plan(self.level, self.threads, total)
+        self._plan = _C.packed.Plan(self.level, self.threads, total, precision.number)
         for root, offset in offsets.items():
             size = root.blocks, root.height, root.width, root.border
             root.buffer = self._plan.buffer(offset, self.shape[0], *size)
@@ -127,6 +130,14 @@ class Plan:
         lines += [f"{layer:5d}  {kernel:12s} {why}".rstrip() for layer, kernel, why in self.rows]
         parts = ", ".join(f"{n / 2**20:.1f} MiB {what}" for what, n in self.memory.items())
         return "\n".join([*lines, parts])
+
+
+def find_level(name, number):
+    """(name, lanes) of the kernels that compute in `number`; name: "" takes the best ones."""
+    try:
+        return _C.packed.level(name, number)
+    except ValueError as error:
+        raise PrecisionError(str(error)) from None
 
 
 def _row(step):

@@ -2,11 +2,33 @@
 
 from dataclasses import dataclass, field
 
-# Rough rates of one core, which decide between algorithms and nothing else.
-MULTIPLIES_PER_SECOND = 50e9
-TRANSFORMS_PER_SECOND = 4e9  # floats through an input or output transform
-BYTES_PER_SECOND = 25e9  # weights from memory
 MIN_WINOGRAD_CHANNELS = 32  # below, the transforms cost more than they save
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How a plan computes. Rates are rough ones of one core: they decide between algorithms and
+    nothing else."""
+
+    number: str  # what activations and weights are kept in
+    algorithms: tuple  # of a convolution; all sums are in fp32
+    multiplies: float  # a second
+    why: str = ""  # the reason for a single algorithm
+    transforms: float = 4e9  # values through an input or output transform, a second
+    bandwidth: float = 25e9  # bytes of weights from memory, a second
+
+    @property
+    def element(self):
+        """Bytes of a weight."""
+        return 4 if self.number == "fp32" else 2
+
+
+# In bf16 the inputs of F(4x4) lose too much when they are rounded: its error is 2e-2 a layer.
+PRECISIONS = {
+    "fast": Precision("fp32", ("direct", "winograd2", "winograd4"), 50e9),
+    "exact": Precision("fp32", ("direct",), 50e9, "precision is exact"),
+    "bf16": Precision("bf16", ("direct", "winograd2"), 100e9),
+}
 
 
 @dataclass
@@ -26,32 +48,32 @@ class Choice:
         return self.candidates[self.taken][1]
 
 
-def _seconds(algorithm, n, c, k, taps, p, q):
+def _seconds(precision, algorithm, n, c, k, taps, p, q):
     if algorithm == "direct":
         multiplies, moved, weights = n * c * k * taps * p * q, 0, c * k * taps
     else:
         m = int(algorithm[-1])
         tiles, cells = n * -(-p // m) * -(-q // m), (m + 2) ** 2
         multiplies, moved, weights = cells * c * k * tiles, cells * tiles * (c + k), cells * c * k
-    seconds = multiplies / MULTIPLIES_PER_SECOND + moved / TRANSFORMS_PER_SECOND
-    return seconds + 4 * weights / BYTES_PER_SECOND, 4 * weights
+    size = precision.element * weights
+    seconds = multiplies / precision.multiplies + moved / precision.transforms
+    return seconds + size / precision.bandwidth, size
 
 
-def candidates(n, c, k, kernel, stride, dilation, padding, p, q, winograd):
+def candidates(n, c, k, kernel, stride, dilation, padding, p, q, precision):
     """Choice for a dense convolution; c and k are physical channels, p x q its output."""
     taps = kernel[0] * kernel[1]
-    names = ["direct"]
+    names = ("direct",)
     fits = kernel == (3, 3) and stride == (1, 1) and dilation == (1, 1) and padding == (1, 1)
     if not fits:
         why = "only direct fits this kernel"
-    elif not winograd:
-        why = "precision is exact"
+    elif precision.algorithms == names:
+        why = precision.why
     elif min(c, k) < MIN_WINOGRAD_CHANNELS:
         why = f"fewer than {MIN_WINOGRAD_CHANNELS} channels"
     else:
-        names += ["winograd2", "winograd4"]
-        why = "least time by the cost model"
-    timed = sorted((*_seconds(name, n, c, k, taps, p, q), name) for name in names)
+        names, why = precision.algorithms, "least time by the cost model"
+    timed = sorted((*_seconds(precision, name, n, c, k, taps, p, q), name) for name in names)
     return Choice(timed, 0, why)
 
 

@@ -100,7 +100,7 @@ class Graph:
 def place(graph):
     """Gives every root its offset in the arena so that values alive together do not overlap.
 
-    Returns the floats of the arena and {root: (first step, last step)}. Largest first, each at the
+    Returns the elements of the arena and {root: its first element}. Largest first, each at the
     lowest offset free for its whole life.
     """
     lives = {}
@@ -108,7 +108,7 @@ def place(graph):
         for value in [*step.inputs, *([step.output] if step.output else [])]:
             root = value.root()[0]
             lives[root] = (lives.get(root, (number, number))[0], number)
-    sizes = {root: floats(graph, root) for root in lives}
+    sizes = {root: elements(graph, root) for root in lives}
     offsets, placed = {}, []
     for root in sorted(lives, key=sizes.get, reverse=True):
         first, last = lives[root]
@@ -127,7 +127,7 @@ def place(graph):
     return total, offsets
 
 
-def floats(graph, root):
-    """Floats of a buffer, as the C++ plan counts them."""
+def elements(graph, root):
+    """Elements of a buffer, as the C++ plan counts them."""
     sides = root.height + 2 * root.border, root.width + 2 * root.border
     return ceil_div(prod(sides) * graph.batch * root.blocks * graph.lanes, 16) * 16

@@ -16,10 +16,10 @@ ACTIVATIONS = (
 class Lowering:
     """State of one lowering: the network's layers, and what the graph knows so far."""
 
-    def __init__(self, net, graph, winograd):
+    def __init__(self, net, graph, precision):
         self.layers = net.layers
         self.graph = graph
-        self.winograd = winograd
+        self.precision = precision
         self.input_shape = net.input_shape
         self.heads = set(net.heads)
         self.readers = {layer.index: [] for layer in net.layers}
@@ -142,7 +142,7 @@ def convolve(low, layer, weight, bias, act, stride, padding, dilation, groups):
     out_channels, in_channels = out.blocks * graph.lanes, x.blocks * graph.lanes
     choice = choose.candidates(
         graph.batch, in_channels, out_channels, kernel, stride, dilation, padding, p, q,
-        low.winograd,
+        low.precision,
     )  # fmt: skip
     low.choices[layer.index] = choice
     if groups > 1:

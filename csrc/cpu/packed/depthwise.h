@@ -2,8 +2,9 @@
 // multiplied element by element. Bound by reading x, not by arithmetic.
 
 template <int P>
-static void depthwise_tile(const float* x, const long* taps, int tap_count, long step,
-                           const float* w, vec bias, float slope, const float* residual, float* y) {
+static void depthwise_tile(const elem* x, const long* taps, int tap_count, long step,
+                           const float* w, vec bias, float slope, const elem* residual, elem* y,
+                           float* sums) {
     vec acc[P];
     UNROLL for (int p = 0; p < P; ++p) acc[p] = bias;
     for (int t = 0; t < tap_count; ++t) {
@@ -12,6 +13,10 @@ static void depthwise_tile(const float* x, const long* taps, int tap_count, long
     }
     UNROLL for (int p = 0; p < P; ++p) {
         vec v = larger(acc[p], slope * acc[p]);
+        if (sums) {
+            store(sums + p * V, v);
+            continue;
+        }
         if (residual) v += load(residual + p * V);
         store(y + p * V, v);
     }
@@ -29,6 +34,7 @@ static void depthwise(const Conv& a, const Share& share) {
     constexpr DepthwiseFn tiles[] = {nullptr,           depthwise_tile<1>, depthwise_tile<2>,
                                      depthwise_tile<3>, depthwise_tile<4>, depthwise_tile<5>,
                                      depthwise_tile<6>};
+    float sums[6 * V];  // what another activation is computed from
     const bool in_tile = sloped(a.activation);
     const float slope = in_tile ? slope_of(a.activation) : 1.f;
     const Tiling columns = tile_row(a.y.width, 6);
@@ -37,14 +43,17 @@ static void depthwise(const Conv& a, const Share& share) {
     for (int i = rows.begin; i < rows.end; ++i) {
         const int h = i % a.y.height, block = i / a.y.height % a.y.blocks;
         const int image = i / a.y.height / a.y.blocks;
-        const float* x = pixel(a.x, image, block, h * a.stride_h - a.pad_h, -a.pad_w);
-        float* y = pixel(a.y, image, block, h, 0);
-        const float* residual = a.add ? pixel(a.residual, image, block, h, 0) : nullptr;
-        const float* w = a.weight + long(block) * count * V;
+        const elem* x = pixel(a.x, image, block, h * a.stride_h - a.pad_h, -a.pad_w);
+        elem* y = pixel(a.y, image, block, h, 0);
+        const elem* residual = a.add ? pixel(a.residual, image, block, h, 0) : nullptr;
+        const float* w = static_cast<const float*>(a.weight) + long(block) * count * V;
         const vec bias = load(a.bias + block * V);
-        for (int j = 0, q = 0; j < columns.count; q += columns.at(j), ++j)
-            tiles[columns.at(j)](x + q * step, taps, count, step, w, bias, slope,
-                                 residual && in_tile ? residual + q * V : nullptr, y + q * V);
-        if (!in_tile) finish(y, residual, a.y.width, a.activation);
+        for (int j = 0, q = 0; j < columns.count; q += columns.at(j), ++j) {
+            const int p = columns.at(j);
+            const elem* added = residual ? residual + q * V : nullptr;
+            tiles[p](x + q * step, taps, count, step, w, bias, slope, added, y + q * V,
+                     in_tile ? nullptr : sums);
+            if (!in_tile) finish(y + q * V, sums, added, p, a.activation);
+        }
     }
 }

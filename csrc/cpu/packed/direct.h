@@ -3,12 +3,12 @@
 
 constexpr int MAX_TAPS = 1024;  // r * s of a packed convolution, c * r * s of a stem
 
-template <int CV>
+template <class T, int CV>
 INLINE TileFn find_tile(int p, int wide, int stride) {
     constexpr int S1 = CV, S2 = 2 * CV;
-    if (stride == 1) return wide ? TileTable<2, S1, CV>::at(p) : TileTable<1, S1, CV>::at(p);
-    if (stride == 2) return wide ? TileTable<2, S2, CV>::at(p) : TileTable<1, S2, CV>::at(p);
-    return wide ? TileTable<2, 0, CV>::at(p) : TileTable<1, 0, CV>::at(p);
+    if (stride == 1) return wide ? TileTable<T, 2, S1, CV>::at(p) : TileTable<T, 1, S1, CV>::at(p);
+    if (stride == 2) return wide ? TileTable<T, 2, S2, CV>::at(p) : TileTable<T, 1, S2, CV>::at(p);
+    return wide ? TileTable<T, 2, 0, CV>::at(p) : TileTable<T, 1, 0, CV>::at(p);
 }
 
 // How `count` workers share a grid of panels x rows: `panel_parts` ways along the panels.
@@ -39,26 +39,30 @@ struct DirectPass {
     bool in_tile;  // the activation is done in the register tile
 
     // One output row of one panel. x: input at the row's first tap.
-    template <int CV>
-    void row(const float* x, int image, int h, int first_block, int wide, bool last) {
-        float* y = pixel(a.y, image, first_block, h, 0);
-        const float* residual =
+    template <class T, int CV>
+    void row(const T* x, int image, int h, int first_block, int wide, bool last) {
+        elem* y = pixel(a.y, image, first_block, h, 0);
+        const elem* residual =
             a.add && last ? pixel(a.residual, image, first_block, h, 0) : nullptr;
+        float sums[2 * TILE * V];  // what another activation is computed from
+        const bool finishes = last && !in_tile;
+        tile.sums = finishes ? sums : nullptr;
+        tile.sums_block = TILE * V;
         tile.bias = last ? a.bias + first_block * V : nullptr;
         int done = -1;
         TileFn run = nullptr;
         for (int i = 0; i < columns.count; ++i) {
             const int p = columns.at(i);
-            if (p != done) run = find_tile<CV>(p, wide, stride_w);
+            if (p != done) run = find_tile<T, CV>(p, wide, stride_w);
             done = p;
             tile.x = x;
             tile.y = y;
-            tile.residual = in_tile ? residual : nullptr;
+            tile.residual = residual;
             run(tile);
-            if (last && !in_tile)
+            if (finishes)
                 for (int k = 0; k <= wide; ++k)
-                    finish(y + k * a.y.block, residual ? residual + k * a.residual.block : nullptr,
-                           p, a.activation);
+                    finish(y + k * a.y.block, sums + k * TILE * V,
+                           residual ? residual + k * a.residual.block : nullptr, p, a.activation);
             x += long(p) * stride_w * CV;
             y += p * V;
             if (residual) residual += p * V;
@@ -81,14 +85,16 @@ static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count) {
 // Rows of a row block: its input should stay in half of L2 while every panel passes over it, but
 // fewer than ~100 pixels would not repay the reading of the weights.
 static int block_rows(const Conv& a) {
-    const long row_bytes = 4L * V * a.x.blocks * a.stride_h * a.x.row / V;
+    const long row_bytes = long(sizeof(elem)) * a.x.blocks * a.stride_h * a.x.row;
     const long fit = a.caches.l2 / 2 / row_bytes;
     return most(int(fit), ceil_div(100, a.y.width));
 }
 
 // Channel blocks whose weights are kept close: in L1 for short vectors, whose tiles are too small
-// to hide the distance to L2, otherwise in half of L2.
+// to hide the distance to L2, otherwise in half of L2. Sums wait in y for the next ones, which
+// only fp32 allows.
 static int chunk_blocks(const Conv& a, int tap_count) {
+    if (DEPTH > 1) return a.x.blocks;
     const long budget = V < 16 ? a.caches.l1 / 2 : a.caches.l2 / 2;
     return most(1, int(budget / (4L * V * tap_count * 2 * V)));
 }
@@ -97,7 +103,8 @@ static int chunk_blocks(const Conv& a, int tap_count) {
 static void direct_panel(DirectPass& pass, int panel, Range rows, Range blocks, int chunk) {
     const Conv& a = pass.a;
     const int wide = 2 * panel + 1 < a.y.blocks, taps = pass.tile.tap_count;
-    const float* w = a.weight + long(panel) * 2 * V * a.x.blocks * V * taps;
+    const elem* w =
+        static_cast<const elem*>(a.weight) + long(panel) * 2 * V * a.x.blocks * V * taps;
     for (int c0 = blocks.begin; c0 < blocks.end; c0 += chunk) {
         pass.tile.blocks = least(chunk, blocks.end - c0);
         pass.tile.resume = c0 > 0;
@@ -105,8 +112,8 @@ static void direct_panel(DirectPass& pass, int panel, Range rows, Range blocks, 
         const bool last = c0 + pass.tile.blocks == a.x.blocks;
         for (int row = rows.begin; row < rows.end; ++row) {
             const int image = row / a.y.height, h = row % a.y.height;
-            const float* x = pixel(a.x, image, c0, h * a.stride_h - a.pad_h, -a.pad_w);
-            pass.row<V>(x, image, h, 2 * panel, wide, last);
+            const elem* x = pixel(a.x, image, c0, h * a.stride_h - a.pad_h, -a.pad_w);
+            pass.row<elem, V>(x, image, h, 2 * panel, wide, last);
         }
     }
 }
@@ -129,8 +136,8 @@ static void direct(const Conv& a, const Share& share) {
     const int rows_at_once = block_rows(a);
     // Channel blocks of a row block's input that stay in half of L2 while all panels use them; with
     // fewer than 8 the partial sums would cost too much.
-    const long block_bytes = 4L * rows_at_once * a.stride_h * a.x.row;
-    const int fit = most(8, int(a.caches.l2 / 2 / block_bytes));
+    const long block_bytes = long(sizeof(elem)) * rows_at_once * a.stride_h * a.x.row;
+    const int fit = DEPTH > 1 ? a.x.blocks : most(8, int(a.caches.l2 / 2 / block_bytes));
     const int chunk = least(chunk_blocks(a, count), fit), near = fit / chunk * chunk;
     for (int row0 = mine.rows.begin; row0 < mine.rows.end; row0 += rows_at_once) {
         const Range block{row0, least(row0 + rows_at_once, mine.rows.end)};
@@ -199,26 +206,28 @@ static void stem(const Conv& a, const Share& share) {
                         (c * input_rows + r * a.dilation_h) * stem_row(a) + long(s) * a.dilation_w;
         for (int panel = 0; panel < panels; ++panel) {
             const int wide = 2 * panel + 1 < a.y.blocks;
-            pass.tile.w = a.weight + long(panel) * 2 * V * tap_count;
+            pass.tile.w = static_cast<const float*>(a.weight) + long(panel) * 2 * V * tap_count;
             for (int i = 0; i < n; ++i)
-                pass.row<1>(share.scratch + stem_row(a) * i * a.stride_h, image, h0 + i, 2 * panel,
-                            wide, true);
+                pass.row<float, 1>(share.scratch + stem_row(a) * i * a.stride_h, image, h0 + i,
+                                   2 * panel, wide, true);
         }
         row0 += n;
     }
 }
 
-// Dense (K, C, taps) -> [K/2V][C/V][taps][V][2V]; a last single block makes a panel of width V.
-static void pack_direct(const float* w, int k, int c, int taps, float* packed, const Share& share) {
+// Dense (K, C, taps) -> [K/2V][C/V][taps][V/DEPTH][2V][DEPTH]; a last single block makes a panel of
+// width V.
+static void pack_direct(const float* w, int k, int c, int taps, void* packed, const Share& share) {
     const Range panels = part(ceil_div(k, 2 * V), share.index, share.count);
     for (int panel = panels.begin; panel < panels.end; ++panel) {
         const int width = least(2 * V, k - panel * 2 * V);
-        float* out = packed + long(panel) * 2 * V * c * taps;
+        elem* out = static_cast<elem*>(packed) + long(panel) * 2 * V * c * taps;
         for (int block = 0; block < c; block += V)
             for (int t = 0; t < taps; ++t)
-                for (int i = 0; i < V; ++i)
-                    for (int j = 0; j < width; ++j)
-                        *out++ = w[((long(panel) * 2 * V + j) * c + block + i) * taps + t];
+                for (int i = block; i < block + V; i += DEPTH)
+                    for (int j = panel * 2 * V; j < panel * 2 * V + width; ++j)
+                        for (int d = 0; d < DEPTH; ++d)
+                            *out++ = narrow(w[(long(j) * c + i + d) * taps + t]);
     }
 }
 

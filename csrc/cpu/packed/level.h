@@ -2,6 +2,7 @@
 // defines LEVEL, LANES, TILE and USE_..., opens its own namespace and includes this once.
 // clang-format off
 #include "simd.h"
+#include "element.h"
 #include "tile.h"
 #include "direct.h"
 #include "depthwise.h"

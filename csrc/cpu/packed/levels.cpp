@@ -11,16 +11,26 @@
 
 namespace yolo::packed {
 
-const Kernels& choose(const char* name) {
+// Whether `level` is the one meant: its own name, or that of the instruction set it builds on.
+static bool is_called(const Kernels& level, const std::string& name) {
+    const std::string own = level.name;
+    return own == name || own == name + "bf16" || own == name + "_bf16";
+}
+
+const Kernels& choose(const char* name, Precision precision) {
     if (!name || !*name) name = std::getenv("YOLO_ISA");
-    const Kernels* levels[] = {avx512(), avx2(), portable()};
+    const bool best = !name || !*name, half = precision == Precision::bf16;
+    if (half && best && !avx512bf16())
+        throw std::invalid_argument(
+            "bf16 needs a processor with AVX512-BF16, which this one lacks");
     std::string have;
-    for (const Kernels* level : levels) {
-        if (!level) continue;
-        if (!name || !*name || std::strcmp(name, level->name) == 0) return *level;
+    for (const Kernels* level : {avx512(), avx2(), portable(), avx512bf16(), portable_bf16()}) {
+        if (!level || (level->element == 2) != half) continue;
+        if (best || is_called(*level, name)) return *level;
         have += std::string(have.empty() ? "" : ", ") + level->name;
     }
-    throw std::invalid_argument("YOLO_ISA: no kernels for '" + std::string(name) +
+    throw std::invalid_argument("YOLO_ISA: no " + std::string(half ? "bf16 " : "") +
+                                "kernels for '" + std::string(name) +
                                 "' on this processor; there are: " + have);
 }
 

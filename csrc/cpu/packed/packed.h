@@ -7,17 +7,20 @@
 // A packed tensor carries a border of zero pixels, so that a convolution reads outside the image
 // without a test; whoever writes a tensor writes its border too. Nothing here knows Python or
 // PyTorch, and nothing allocates: pointers and shapes come in, results go out.
+//
+// An element of a packed activation, and of the weight of a direct or Winograd convolution, is a
+// float, or at the bf16 levels a bfloat16 (element.h); sums and everything else are floats.
 #pragma once
 
 #include "../../activation.h"
 
 namespace yolo::packed {
 
-// A packed tensor, or a slice of the channel blocks of one. Distances are in floats.
+// A packed tensor, or a slice of the channel blocks of one. Distances are in elements.
 struct View {
-    float* data;  // first channel of pixel (0, 0) of image 0; the border lies before and after
-    int images;   // n
-    int blocks;   // channels / V, rounded up
+    void* data;  // first channel of pixel (0, 0) of image 0; the border lies before and after
+    int images;  // n
+    int blocks;  // channels / V, rounded up
     int height, width;  // without the border
     int border;         // zero pixels on each side
     long row;           // from a pixel to the one below
@@ -44,13 +47,14 @@ struct Caches {
 //
 // The packed weight of a direct convolution is [K/2V][C/V][r][s][V][2V] (the last panel is only V
 // wide when the number of output blocks is odd), of a Winograd one [K/2V][(m+2)^2][C][2V], of a
-// stem, which reads a planar image, [K/2V][c][r][s][2V], of a depthwise one [C/V][r][s][V].
+// stem, which reads a planar image, [K/2V][c][r][s][2V], of a depthwise one [C/V][r][s][V]; the
+// last two are floats at every level.
 struct Conv {
     View x, y, residual;
-    Planar image;         // what a stem reads instead of x
-    const float* weight;  // packed
-    const float* bias;    // one a physical output channel
-    bool add;             // whether there is a residual
+    Planar image;        // what a stem reads instead of x
+    const void* weight;  // packed
+    const float* bias;   // one a physical output channel
+    bool add;            // whether there is a residual
     Activation activation;
     int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
     Caches caches;
@@ -96,6 +100,7 @@ struct Kernels {
     const char* name;
     int lanes;      // V
     int max_tiles;  // pixels of the register tile
+    int element;    // bytes of an element: 4, or 2 for bf16
     void (*direct)(const Conv&, const Share&);
     void (*stem)(const Conv&, const Share&);
     void (*depthwise)(const Conv&, const Share&);
@@ -109,9 +114,9 @@ struct Kernels {
     void (*pack)(const Convert&, const Share&);
     void (*unpack)(const Convert&, const Share&);
     // dense (K, C, r, s) -> the packed weight of Conv; C and K are multiples of V
-    void (*pack_direct)(const float* w, int k, int c, int taps, float* packed, const Share&);
+    void (*pack_direct)(const float* w, int k, int c, int taps, void* packed, const Share&);
     void (*pack_stem)(const float* w, int k, int c, int taps, float* packed);
-    void (*pack_winograd)(const float* w, int k, int c, int m, float* packed, const Share&);
+    void (*pack_winograd)(const float* w, int k, int c, int m, void* packed, const Share&);
     // floats of scratch that one worker needs
     long (*direct_scratch)(const Conv&);
     long (*stem_scratch)(const Conv&);
@@ -125,10 +130,16 @@ struct Kernels {
 const Kernels* avx512();
 const Kernels* avx2();
 const Kernels* portable();
+// The same for bf16.
+const Kernels* avx512bf16();
+const Kernels* portable_bf16();
+
+enum class Precision { fp32, bf16 };
 
 // The level to use: the best one, or the one that YOLO_ISA=avx512|avx2|portable names. An unknown
-// or unavailable name throws.
-const Kernels& choose(const char* name = nullptr);
+// or unavailable name throws. In bf16 avx512 means avx512bf16, and the portable level, which only
+// emulates it, must be named.
+const Kernels& choose(const char* name = nullptr, Precision precision = Precision::fp32);
 
 Caches read_caches();
 

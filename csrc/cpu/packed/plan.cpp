@@ -34,14 +34,23 @@ bool same_size(const View& a, const View& b) {
            a.width == b.width;
 }
 
+// Memory for so many elements.
+Memory elements(const Kernels& kernels, long count) {
+    return Memory((count * kernels.element + 3) / 4);
+}
+
 }  // namespace
 
-Plan::Plan(const Kernels& kernels, int threads, long arena_floats)
-    : kernels_(kernels), threads_(threads), caches_(read_caches()), arena_(arena_floats) {
+Plan::Plan(const Kernels& kernels, int threads, long arena_elements)
+    : kernels_(kernels),
+      threads_(threads),
+      caches_(read_caches()),
+      arena_elements_(arena_elements),
+      arena_(elements(kernels, arena_elements)) {
     require(threads >= 1, "threads must be at least 1");
 }
 
-long Plan::floats(const Kernels& kernels, const Buffer& b) {
+long Plan::size(const Kernels& kernels, const Buffer& b) {
     const long pixels = long(b.height + 2 * b.border) * (b.width + 2 * b.border);
     return (pixels * b.images * b.blocks * kernels.lanes + 15) / 16 * 16;
 }
@@ -49,9 +58,8 @@ long Plan::floats(const Kernels& kernels, const Buffer& b) {
 int Plan::buffer(const Buffer& b) {
     require(b.images >= 1 && b.blocks >= 1 && b.height >= 1 && b.width >= 1 && b.border >= 0,
             "a buffer has no pixels");
-    require(
-        b.offset >= 0 && b.offset % 16 == 0 && b.offset + floats(kernels_, b) <= arena_.floats(),
-        "a buffer leaves the arena");
+    require(b.offset >= 0 && b.offset % 16 == 0 && b.offset + size(kernels_, b) <= arena_elements_,
+            "a buffer leaves the arena");
     buffers_.push_back(b);
     return int(buffers_.size()) - 1;
 }
@@ -67,7 +75,8 @@ View Plan::view(Slice slice) const {
     v.row = long(b.width + 2 * b.border) * kernels_.lanes;
     v.block = v.row * (b.height + 2 * b.border);
     v.image = v.block * b.blocks;
-    v.data = arena_.data() + b.offset + slice.first * v.block + b.border * (v.row + kernels_.lanes);
+    const long first = b.offset + slice.first * v.block + b.border * (v.row + kernels_.lanes);
+    v.data = reinterpret_cast<char*>(arena_.data()) + first * kernels_.element;
     return v;
 }
 
@@ -160,7 +169,9 @@ void Plan::conv(Algorithm algorithm, Slice x, Slice y, const Slice* residual, co
     }
     const bool fast = algorithm == Algorithm::winograd2 || algorithm == Algorithm::winograd4;
     call.m = algorithm == Algorithm::winograd4 ? 4 : 2;
-    Memory packed(long(outputs) * inputs * (fast ? (call.m + 2) * (call.m + 2) : taps));
+    require(!fast || call.m == 2 || kernels_.element == 4, "bf16 is too coarse for F(4x4)");
+    Memory packed =
+        elements(kernels_, long(outputs) * inputs * (fast ? (call.m + 2) * (call.m + 2) : taps));
     cpu::parallel(threads_, 4 * threads_, [&](int64_t task, int) {
         const Share share{int(task), 4 * threads_, nullptr};
         if (fast)
@@ -181,14 +192,15 @@ void Plan::conv(Algorithm algorithm, Slice x, Slice y, const Slice* residual, co
     // weights; where those are large, or tiles few, they share one transform and split the panels.
     const long tiles = long((call.y.height + call.m - 1) / call.m) *
                        ((call.y.width + call.m - 1) / call.m) * call.y.images;
-    const long weights = 4L * outputs * inputs * (call.m + 2) * (call.m + 2);
+    const long weights = 1L * kernels_.element * outputs * inputs * (call.m + 2) * (call.m + 2);
     winograd(call, weights > 6 * caches_.l2 || tiles < 26 * threads_);
 }
 
 void Plan::winograd(Conv call, bool shared) {
     const long tiles = long((call.y.height + call.m - 1) / call.m) *
                        ((call.y.width + call.m - 1) / call.m) * call.y.images;
-    const long tile_bytes = 4L * (call.m + 2) * (call.m + 2) * call.x.blocks * kernels_.lanes;
+    const long tile_bytes =
+        1L * kernels_.element * (call.m + 2) * (call.m + 2) * call.x.blocks * kernels_.lanes;
     const long fit = caches_.l2 / 2 / tile_bytes;
     const int least = 2 * kernels_.max_tiles;
     call.tile_block = int(std::clamp(fit, long(least), std::max(tiles, long(least))));

@@ -11,7 +11,7 @@
 
 namespace yolo::packed {
 
-// Where a tensor lies in the arena: `blocks` channel blocks from float `offset` on, border
+// Where a tensor lies in the arena: `blocks` channel blocks from element `offset` on, border
 // included.
 struct Buffer {
     long offset;
@@ -31,10 +31,10 @@ struct ConvGeometry {
 
 class Plan {
  public:
-    Plan(const Kernels& kernels, int threads, long arena_floats);
+    Plan(const Kernels& kernels, int threads, long arena_elements);
 
-    // Floats that a buffer occupies, a multiple of 16.
-    static long floats(const Kernels& kernels, const Buffer& buffer);
+    // Elements that a buffer occupies, a multiple of 16.
+    static long size(const Kernels& kernels, const Buffer& buffer);
     int buffer(const Buffer& buffer);
 
     // Steps run in the order of these calls. The network's input and outputs are planar; `output`
@@ -86,6 +86,7 @@ class Plan {
     const Kernels& kernels_;
     int threads_;
     Caches caches_;
+    long arena_elements_;
     Memory arena_, scratch_, shared_;
     std::vector<Buffer> buffers_;
     std::vector<Memory> weights_;

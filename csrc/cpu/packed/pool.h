@@ -2,8 +2,9 @@
 
 constexpr float LOWEST = -3.4028234663852886e38f;
 
-// Largest of n vectors that lie `step` floats apart.
-INLINE vec window_max(const float* x, int n, long step) {
+// Largest of n vectors that lie `step` elements apart.
+template <class T>
+INLINE vec window_max(const T* x, int n, long step) {
     vec m = splat(LOWEST);
     for (int i = 0; i < n; ++i) m = larger(m, load(x + i * step));
     return m;
@@ -19,7 +20,7 @@ INLINE Range inside(int first, int size, int limit) {
 static void max_pool_plane(const Pool& a, int image, int block, float* scratch) {
     const int out_w = a.y.width;
     for (int h = 0; h < a.x.height; ++h) {
-        const float* x = pixel(a.x, image, block, h, 0);
+        const elem* x = pixel(a.x, image, block, h, 0);
         for (int q = 0; q < out_w; ++q) {
             const Range r = inside(q * a.stride_w - a.before_w, a.size_w, a.x.width);
             store(scratch + (long(h) * out_w + q) * V,
@@ -28,7 +29,7 @@ static void max_pool_plane(const Pool& a, int image, int block, float* scratch) 
     }
     for (int p = 0; p < a.y.height; ++p) {
         const Range r = inside(p * a.stride_h - a.before_h, a.size_h, a.x.height);
-        float* y = pixel(a.y, image, block, p, 0);
+        elem* y = pixel(a.y, image, block, p, 0);
         for (int q = 0; q < out_w; ++q)
             store(y + q * V, window_max(scratch + (long(r.begin) * out_w + q) * V, r.end - r.begin,
                                         long(out_w) * V));
@@ -37,8 +38,8 @@ static void max_pool_plane(const Pool& a, int image, int block, float* scratch) 
 
 // 2x2 windows of stride 2, the usual case, need no scratch.
 static void max_pool_2x2_row(const Pool& a, int image, int block, int p) {
-    const float* x = pixel(a.x, image, block, 2 * p, 0);
-    float* y = pixel(a.y, image, block, p, 0);
+    const elem* x = pixel(a.x, image, block, 2 * p, 0);
+    elem* y = pixel(a.y, image, block, p, 0);
     for (int q = 0; q < a.y.width; ++q, x += 2 * V) {
         const vec top = larger(load(x), load(x + V));
         store(y + q * V, larger(top, larger(load(x + a.x.row), load(x + a.x.row + V))));
@@ -72,7 +73,7 @@ static void average_pool(const Pool& a, const Share& share) {
         const int image = i / a.y.blocks, block = i % a.y.blocks;
         vec sum{};
         for (int h = 0; h < a.x.height; ++h) {  // row sums first: shorter chains round less
-            const float* x = pixel(a.x, image, block, h, 0);
+            const elem* x = pixel(a.x, image, block, h, 0);
             vec row{};
             for (int w = 0; w < a.x.width; ++w) row += load(x + w * V);
             sum += row;

@@ -7,9 +7,9 @@ static void pointwise(const Pointwise& a, const Share& share) {
     for (int i = rows.begin; i < rows.end; ++i) {
         const int h = i % a.y.height, block = i / a.y.height % a.y.blocks;
         const int image = i / a.y.height / a.y.blocks;
-        const float* pa = pixel(a.a, image, block, h, 0);
-        const float* pb = pixel(a.b, image, block, a.broadcast ? 0 : h, 0);
-        float* y = pixel(a.y, image, block, h, 0);
+        const elem* pa = pixel(a.a, image, block, h, 0);
+        const elem* pb = pixel(a.b, image, block, a.broadcast ? 0 : h, 0);
+        elem* y = pixel(a.y, image, block, h, 0);
         const int step = a.broadcast ? 0 : V;
         with_activation(a.activation, [&](auto tag) __attribute__((always_inline)) {
             for (int w = 0; w < a.y.width; ++w) {
@@ -22,9 +22,9 @@ static void pointwise(const Pointwise& a, const Share& share) {
 
 // One row of one block of a Copy: a source of the same channels, or channel by channel.
 static void copy_row(const Copy& a, int image, int block, int h) {
-    float* y = pixel(a.y, image, block, h, 0);
+    elem* y = pixel(a.y, image, block, h, 0);
     if (!a.channel) {
-        const float* x = pixel(a.x, image, block, h / a.scale, 0);
+        const elem* x = pixel(a.x, image, block, h / a.scale, 0);
         if (a.scale == 2) {
             for (int w = 0; w < a.y.width; ++w) store(y + w * V, load(x + (w >> 1) * V) * a.gain);
             return;
@@ -34,10 +34,9 @@ static void copy_row(const Copy& a, int image, int block, int h) {
     }
     for (int c = 0; c < V; ++c) {
         const int from = a.channel[block * V + c];
-        const float* x =
-            from < 0 ? nullptr : pixel(a.x, image, from / V, h / a.scale, 0) + from % V;
+        const elem* x = from < 0 ? nullptr : pixel(a.x, image, from / V, h / a.scale, 0) + from % V;
         for (int w = 0; w < a.y.width; ++w)
-            y[w * V + c] = x ? x[long(w / a.scale) * V] * a.gain : 0.f;
+            y[w * V + c] = x ? narrow(widen(x[long(w / a.scale) * V]) * a.gain) : narrow(0.f);
     }
 }
 
@@ -56,14 +55,14 @@ static void pack(const Convert& a, const Share& share) {
     for (int i = rows.begin; i < rows.end; ++i) {
         const int h = i % y.height, block = i / y.height % y.blocks,
                   image = i / y.height / y.blocks;
-        float* out = pixel(y, image, block, h, 0);
+        elem* out = pixel(y, image, block, h, 0);
         for (int c = 0; c < V; ++c) {
             const int channel = block * V + c;
             const bool exists = channel < x.channels;
             const float* in =
                 exists ? x.data + ((1L * image * x.channels + channel) * x.height + h) * x.width
                        : nullptr;
-            for (int w = 0; w < y.width; ++w) out[w * V + c] = in ? in[w] : 0.f;
+            for (int w = 0; w < y.width; ++w) out[w * V + c] = narrow(in ? in[w] : 0.f);
         }
     }
 }
@@ -89,9 +88,9 @@ static void unpack(const Convert& a, const Share& share) {
         const int h = i % y.height, group = i / y.height % groups, image = i / y.height / groups;
         for (int c = group * V; c < least((group + 1) * V, y.channels); ++c) {
             const int from = a.channel ? a.channel[c] : c;
-            const float* in = pixel(x, image, from / V, h, 0) + from % V;
+            const elem* in = pixel(x, image, from / V, h, 0) + from % V;
             float* out = y.data + ((1L * image * y.channels + c) * y.height + h) * y.width;
-            for (int w = 0; w < y.width; ++w) out[w] = in[w * V];
+            for (int w = 0; w < y.width; ++w) out[w] = widen(in[w * V]);
             const float* logistic = a.logistic ? a.logistic + 3 * c : nullptr;
             if (logistic && logistic[0] != 0.f)
                 logistic_row(out, y.width, logistic[1], logistic[2]);

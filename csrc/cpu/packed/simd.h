@@ -17,12 +17,6 @@ typedef float uvec __attribute__((vector_size(4 * LANES), may_alias, aligned(4))
 INLINE vec splat(float x) {
     return x - vec{};
 }
-INLINE vec load(const float* p) {
-    return *reinterpret_cast<const uvec*>(p);
-}
-INLINE void store(float* p, vec v) {
-    *reinterpret_cast<uvec*>(p) = v;
-}
 
 #if defined(USE_AVX512)
 // The masked forms (with every lane on they are the plain instructions) keep GCC 12 from warning
@@ -157,17 +151,6 @@ INLINE void with_activation(Activation a, F body) {
     }
 }
 
-// y = activation(y) [+ residual] over n vectors that were just stored.
-static void finish(float* y, const float* residual, int n, Activation activation) {
-    with_activation(activation, [=](auto tag) __attribute__((always_inline)) {
-        for (int i = 0; i < n * V; i += V) {
-            vec v = activate<decltype(tag)::value>(load(y + i));
-            if (residual) v += load(residual + i);
-            store(y + i, v);
-        }
-    });
-}
-
 INLINE int ceil_div(int a, int b) {
     return (a + b - 1) / b;
 }
@@ -185,25 +168,4 @@ struct Range {
 // Part `index` of `count` nearly equal parts of 0..n.
 INLINE Range part(int n, int index, int count) {
     return {int(long(n) * index / count), int(long(n) * (index + 1) / count)};
-}
-
-INLINE float* pixel(const View& v, int image, int block, int row, int column) {
-    return v.data + image * v.image + block * v.block + row * v.row + long(column) * V;
-}
-
-// Writes the zero border of this share's channel blocks.
-static void zero_border(const View& v, const Share& share) {
-    if (v.border == 0) return;
-    const Range planes = part(v.images * v.blocks, share.index, share.count);
-    const int full = v.width + 2 * v.border;
-    for (int i = planes.begin; i < planes.end; ++i) {
-        float* top = pixel(v, i / v.blocks, i % v.blocks, -v.border, -v.border);
-        for (int h = 0; h < v.height + 2 * v.border; ++h, top += v.row) {
-            const bool edge = h < v.border || h >= v.height + v.border;
-            const int left = edge ? full : v.border;
-            for (int w = 0; w < left; ++w) store(top + w * V, vec{});
-            if (edge) continue;
-            for (int w = full - v.border; w < full; ++w) store(top + w * V, vec{});
-        }
-    }
 }

@@ -29,6 +29,7 @@ static const Kernels kernels = {
     LEVEL,
     LANES,
     TILE,
+    int(sizeof(elem)),
     direct,
     stem,
     depthwise,

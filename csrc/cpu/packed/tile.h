@@ -7,18 +7,20 @@
 // step costs KV * P multiply-adds and KV + P loads.
 
 struct TileCall {
-    const float* x;    // first pixel, first channel block
+    const void* x;     // first pixel, first channel block: elem, or float where it is planar
     const long* taps;  // offset of each tap from x
     int tap_count;
-    int blocks;      // channel blocks to sum over
-    long x_block;    // floats between channel blocks of x
-    long step;       // floats between neighbouring pixels of x, read only where STEP is 0
-    const float* w;  // [blocks][taps][CV][KV * V]
-    long ahead;      // floats from w to what the next tile will read: fetched into L2
-    float* y;        // first pixel of the first output block
+    int blocks;     // channel blocks to sum over
+    long x_block;   // elements between channel blocks of x
+    long step;      // elements between neighbouring pixels of x, read only where STEP is 0
+    const void* w;  // [blocks][taps][CV / DEPTH][KV * V][DEPTH], of x's type
+    long ahead;     // elements from w to what the next tile will read: fetched into L2
+    elem* y;        // first pixel of the first output block
     long y_block;
+    float* sums;  // where the results go in fp32 instead of to y, unless null
+    long sums_block;
     const float* bias;  // null: store the bare sums (or what `resume` continues)
-    const float* residual;
+    const elem* residual;
     long residual_block;
     float slope;  // activation max(x, slope x); a residual is added after it
     bool resume;  // start from what y holds instead of zero
@@ -27,7 +29,6 @@ struct TileCall {
 template <int P, int KV>
 INLINE void store_tile(const TileCall& a, vec (&acc)[KV][P]) {
     UNROLL for (int k = 0; k < KV; ++k) {
-        float* y = a.y + k * a.y_block;
         if (a.bias) {
             const vec bias = load(a.bias + k * V), slope = splat(a.slope);
             UNROLL for (int p = 0; p < P; ++p) {
@@ -35,17 +36,25 @@ INLINE void store_tile(const TileCall& a, vec (&acc)[KV][P]) {
                 acc[k][p] = larger(v, slope * v);
             }
         }
+        if (a.sums) {
+            float* sums = a.sums + k * a.sums_block;
+            UNROLL for (int p = 0; p < P; ++p) store(sums + p * V, acc[k][p]);
+            continue;
+        }
         if (a.residual) {
-            const float* r = a.residual + k * a.residual_block;
+            const elem* r = a.residual + k * a.residual_block;
             UNROLL for (int p = 0; p < P; ++p) acc[k][p] += load(r + p * V);
         }
+        elem* y = a.y + k * a.y_block;
         UNROLL for (int p = 0; p < P; ++p) store(y + p * V, acc[k][p]);
     }
 }
 
-// CV channels a block: V for packed x, 1 for planar x (whose channels are taps).
-template <int P, int KV, int STEP, int CV>
+// T: type of x and w. CV: channels a block, V for packed x, 1 for planar x (whose channels are
+// taps).
+template <class T, int P, int KV, int STEP, int CV>
 static void tile(const TileCall& a) {
+    constexpr int D = CV > 1 ? depth<T> : 1;
     vec acc[KV][P];
     UNROLL for (int k = 0; k < KV; ++k) {
         UNROLL for (int p = 0; p < P; ++p) acc[k][p] = vec{};
@@ -56,23 +65,24 @@ static void tile(const TileCall& a) {
         }
     }
     const long step = STEP ? STEP : a.step;
-    const float* w = a.w;
-    const float* x = a.x;
+    const T* w = static_cast<const T*>(a.w);
+    const T* x = static_cast<const T*>(a.x);
     for (int block = 0; block < a.blocks; ++block, x += a.x_block)
         for (int t = 0; t < a.tap_count; ++t) {
-            const float* xt = x + a.taps[t];
+            const T* xt = x + a.taps[t];
             if (CV > 1) {  // what the next tile to the right reads
                 UNROLL for (int p = 0; p < P; ++p) __builtin_prefetch(xt + (P + p) * step);
             }
-            for (int c = 0; c < CV; ++c, w += KV * V) {
-                vec wk[KV];
+            for (int c = 0; c < CV; c += D, w += KV * V * D) {
+                decltype(load_weights(w)) wk[KV];
                 UNROLL for (int k = 0; k < KV; ++k) {
-                    wk[k] = load(w + k * V);
-                    if (CV > 1) __builtin_prefetch(w + a.ahead + k * V, 0, 2);
+                    wk[k] = load_weights(w + k * V * D);
+                    if (CV > 1) __builtin_prefetch(w + a.ahead + k * V * D, 0, 2);
                 }
                 UNROLL for (int p = 0; p < P; ++p) {
-                    const vec v = splat(xt[p * step + c]);
-                    UNROLL for (int k = 0; k < KV; ++k) acc[k][p] += v * wk[k];
+                    const auto v = broadcast(xt + p * step + c);
+                    UNROLL for (int k = 0; k < KV; ++k) acc[k][p] =
+                        multiply_add(acc[k][p], v, wk[k]);
                 }
             }
         }
@@ -81,15 +91,15 @@ static void tile(const TileCall& a) {
 
 using TileFn = void (*)(const TileCall&);
 
-// TileTable<KV, STEP, CV>::at(p): the tile of p pixels, 1 <= p <= TILE
-template <int KV, int STEP, int CV>
+// TileTable<T, KV, STEP, CV>::at(p): the tile of p pixels, 1 <= p <= TILE
+template <class T, int KV, int STEP, int CV>
 struct TileTable {
     template <int P>
     static TileFn find(int p) {
         if constexpr (P == 0)
             return nullptr;
         else
-            return p == P ? &tile<P, KV, STEP, CV> : find<P - 1>(p);
+            return p == P ? &tile<T, P, KV, STEP, CV> : find<P - 1>(p);
     }
     static TileFn at(int p) { return find<STEP ? TILE : 4>(p); }
 };

@@ -89,18 +89,18 @@ INLINE TilePlace place(const TileGrid& g, int tile) {
 // A block of n tiles in V: for each of the E^2 products [group][C/V][p][V], groups of p <= TILE
 // neighbouring tiles. An odd number of lines between products keeps them out of each other's way.
 INLINE long plane_v(int blocks, int tiles) {
-    return (long(blocks) * tiles + 1) * V;
+    return (long(blocks) * tiles + DEPTH) * V;
 }
 INLINE long plane_m(int tiles) {
     return (2L * tiles + 1) * V;
 }
 
 template <int M>
-static void input_tile(const Conv& a, const TilePlace& at, int block, float* v, long plane) {
+static void input_tile(const Conv& a, const TilePlace& at, int block, elem* v, long plane) {
     constexpr int E = Transform<M>::E;
-    const float* x = pixel(a.x, at.image, block, at.h - 1, at.w - 1);
+    const elem* x = pixel(a.x, at.image, block, at.h - 1, at.w - 1);
     long row = a.x.row;
-    float window[E * E * V];
+    elem window[E * E * V];
     const int far_h = a.x.height + a.x.border, far_w = a.x.width + a.x.border;
     if (at.h + M >= far_h || at.w + M >= far_w || a.x.border == 0) {
         for (int i = 0; i < E; ++i)  // what hangs over the border is zero
@@ -128,14 +128,14 @@ static void input_tile(const Conv& a, const TilePlace& at, int block, float* v, 
 
 // Transforms channel blocks `blocks` of tiles first .. first + n into v.
 template <int M>
-static void input_block(const Conv& a, int first, int n, Range blocks, float* v) {
+static void input_block(const Conv& a, int first, int n, Range blocks, elem* v) {
     const TileGrid grid = tile_grid(a);
     const long plane = plane_v(a.x.blocks, n);
     const Tiling groups = tile_row(n, TILE);
     for (int block = blocks.begin; block < blocks.end; ++block)
         for (int g = 0, t = 0; g < groups.count; ++g) {
             const int p = groups.at(g);
-            float* out = v + (long(t) * a.x.blocks + long(block) * p) * V;
+            elem* out = v + (long(t) * a.x.blocks + long(block) * p) * V;
             for (int i = 0; i < p; ++i, ++t)
                 input_tile<M>(a, place(grid, first + t), block, out + i * V, plane);
         }
@@ -155,30 +155,31 @@ static void output_tile(const Conv& a, const TilePlace& at, int block, const flo
     const bool in_tile = sloped(a.activation);
     const vec slope = splat(in_tile ? slope_of(a.activation) : 1.f);
     const int rows = least(M, a.y.height - at.h), columns = least(M, a.y.width - at.w);
+    float sums[M * V];  // what another activation is computed from
     for (int i = 0; i < rows; ++i) {
         vec o[M];
         Transform<M>::output(half[i], o);
-        float* y = pixel(a.y, at.image, block, at.h + i, at.w);
-        const float* residual =
-            a.add ? pixel(a.residual, at.image, block, at.h + i, at.w) : nullptr;
+        elem* y = pixel(a.y, at.image, block, at.h + i, at.w);
+        const elem* residual = a.add ? pixel(a.residual, at.image, block, at.h + i, at.w) : nullptr;
         UNROLL for (int j = 0; j < M; ++j) {
             vec r = o[j] + bias;
             r = larger(r, slope * r);
-            if (j >= columns) continue;
-            if (residual && in_tile) r += load(residual + j * V);
+            if (!in_tile) store(sums + j * V, r);
+            if (j >= columns || !in_tile) continue;
+            if (residual) r += load(residual + j * V);
             store(y + j * V, r);
         }
-        if (!in_tile) finish(y, residual, columns, a.activation);
+        if (!in_tile) finish(y, sums, residual, columns, a.activation);
     }
 }
 
 // The products of one panel over n tiles, then their output transform.
 template <int M>
-static void output_block(const Conv& a, int first, int n, int panel, const float* v, float* m) {
+static void output_block(const Conv& a, int first, int n, int panel, const elem* v, float* m) {
     constexpr int E2 = Transform<M>::E * Transform<M>::E;
     const TileGrid grid = tile_grid(a);
     const int wide = 2 * panel + 1 < a.y.blocks;
-    const long channels = long(a.x.blocks) * V, panel_floats = channels * (1 + wide) * V;
+    const long channels = long(a.x.blocks) * V, panel_size = channels * (1 + wide) * V;
     const long in = plane_v(a.x.blocks, n), out = plane_m(n);
     const Tiling groups = tile_row(n, TILE);
     const long zero = 0;
@@ -186,16 +187,16 @@ static void output_block(const Conv& a, int first, int n, int panel, const float
     t.taps = &zero;
     t.tap_count = 1;
     t.blocks = a.x.blocks;
-    t.y_block = long(n) * V;
-    t.ahead = panel_floats;
+    t.sums_block = long(n) * V;
+    t.ahead = panel_size;
     for (int e = 0; e < E2; ++e) {
-        t.w = a.weight + channels * 2 * V * E2 * panel + panel_floats * e;
+        t.w = static_cast<const elem*>(a.weight) + channels * 2 * V * E2 * panel + panel_size * e;
         for (int g = 0, at = 0; g < groups.count; at += groups.at(g), ++g) {
             const int p = groups.at(g);
             t.x = v + e * in + at * channels;
             t.x_block = long(p) * V;
-            t.y = m + e * out + long(at) * V;
-            find_tile<V>(p, wide, 1)(t);
+            t.sums = m + e * out + long(at) * V;
+            find_tile<elem, V>(p, wide, 1)(t);
         }
     }
     for (int k = 0; k <= wide; ++k)
@@ -204,17 +205,22 @@ static void output_block(const Conv& a, int first, int n, int panel, const float
                            out);
 }
 
+// Floats that hold V of so many tiles.
+static long transformed_floats(const Conv& a, int tiles) {
+    return (a.m + 2) * (a.m + 2) * plane_v(a.x.blocks, tiles) / DEPTH;
+}
+
 template <int M>
 static void winograd_tiles(const Conv& a, const Share& share) {
     zero_border(a.y, share);
-    constexpr int E2 = Transform<M>::E * Transform<M>::E;
     const Range mine = part(tile_grid(a).total, share.index, share.count);
     const Tiling blocks = tile_row(mine.end - mine.begin, a.tile_block);
-    float* m = share.scratch + E2 * plane_v(a.x.blocks, a.tile_block);
+    elem* v = reinterpret_cast<elem*>(share.scratch);
+    float* m = share.scratch + transformed_floats(a, a.tile_block);
     for (int i = 0, first = mine.begin; i < blocks.count; first += blocks.at(i), ++i) {
-        input_block<M>(a, first, blocks.at(i), {0, a.x.blocks}, share.scratch);
+        input_block<M>(a, first, blocks.at(i), {0, a.x.blocks}, v);
         for (int panel = 0; panel < ceil_div(a.y.blocks, 2); ++panel)
-            output_block<M>(a, first, blocks.at(i), panel, share.scratch, m);
+            output_block<M>(a, first, blocks.at(i), panel, v, m);
     }
 }
 static void winograd(const Conv& a, const Share& share) {
@@ -225,34 +231,35 @@ static void winograd_input(const Conv& a, const Share& share) {
     zero_border(a.y, share);
     const Range blocks = part(a.x.blocks, share.index, share.count);
     const int n = tile_grid(a).total;
-    a.m == 4 ? input_block<4>(a, 0, n, blocks, a.shared)
-             : input_block<2>(a, 0, n, blocks, a.shared);
+    elem* v = reinterpret_cast<elem*>(a.shared);
+    a.m == 4 ? input_block<4>(a, 0, n, blocks, v) : input_block<2>(a, 0, n, blocks, v);
 }
 static void winograd_output(const Conv& a, const Share& share) {
     const Range panels = part(ceil_div(a.y.blocks, 2), share.index, share.count);
     const int n = tile_grid(a).total;
+    const elem* v = reinterpret_cast<const elem*>(a.shared);
     for (int panel = panels.begin; panel < panels.end; ++panel)
-        a.m == 4 ? output_block<4>(a, 0, n, panel, a.shared, share.scratch)
-                 : output_block<2>(a, 0, n, panel, a.shared, share.scratch);
+        a.m == 4 ? output_block<4>(a, 0, n, panel, v, share.scratch)
+                 : output_block<2>(a, 0, n, panel, v, share.scratch);
 }
 
 static long winograd_scratch(const Conv& a, bool shared) {
-    const int e2 = (a.m + 2) * (a.m + 2);
     const int tiles = shared ? tile_grid(a).total : a.tile_block;
-    return e2 * (plane_m(tiles) + (shared ? 0 : plane_v(a.x.blocks, tiles)));
+    return (a.m + 2) * (a.m + 2) * plane_m(tiles) + (shared ? 0 : transformed_floats(a, tiles));
 }
 static long winograd_shared(const Conv& a) {
-    return (a.m + 2) * (a.m + 2) * plane_v(a.x.blocks, tile_grid(a).total);
+    return transformed_floats(a, tile_grid(a).total);
 }
 
-// Dense (K, C, 3, 3) -> [K/2V][E^2][C][2V], transformed in double and rounded once. The E^2 results
-// of a channel go far apart (often into one cache set), so they are collected first.
+// Dense (K, C, 3, 3) -> [K/2V][E^2][C/DEPTH][2V][DEPTH], transformed in double and rounded once.
+// The E^2 results of a channel go far apart (often into one cache set), so they are collected
+// first.
 template <int M>
-static void pack_winograd_panel(const float* w, int k0, int width, int c, float* out) {
+static void pack_winograd_panel(const float* w, int k0, int width, int c, elem* out) {
     constexpr int E = Transform<M>::E, L = V / 2;
     typedef double dvec __attribute__((vector_size(8 * L)));
     typedef float hvec __attribute__((vector_size(4 * L), may_alias, aligned(4)));
-    float collected[E * E][2 * V];
+    float collected[E * E][2][DEPTH][V];
     for (int i = 0; i < c; ++i) {
         for (int j = 0; j < width; j += L) {
             dvec g[3][3], half[E][3];
@@ -269,21 +276,26 @@ static void pack_winograd_panel(const float* w, int k0, int width, int c, float*
                 dvec o[E];
                 Transform<M>::template weight<double>(half[e], o);
                 UNROLL for (int f = 0; f < E; ++f) {
-                    hvec* to = reinterpret_cast<hvec*>(collected[e * E + f] + j);
-                    *to = __builtin_convertvector(o[f], hvec);
+                    float* to = &collected[e * E + f][j / V][i % DEPTH][j % V];
+                    *reinterpret_cast<hvec*>(to) = __builtin_convertvector(o[f], hvec);
                 }
             }
         }
+        if (i % DEPTH != DEPTH - 1) continue;
         for (int e = 0; e < E * E; ++e)
-            for (int j = 0; j < width; j += V)
-                store(out + (long(e) * c + i) * width + j, load(collected[e] + j));
+            for (int j = 0; j < width; j += V) {
+                vec channel[DEPTH];
+                for (int d = 0; d < DEPTH; ++d) channel[d] = load(collected[e][j / V][d]);
+                elem* line = out + (long(e) * c + i - (DEPTH - 1)) * width;
+                store_weights(line + j * DEPTH, channel);
+            }
     }
 }
-static void pack_winograd(const float* w, int k, int c, int m, float* packed, const Share& share) {
+static void pack_winograd(const float* w, int k, int c, int m, void* packed, const Share& share) {
     const Range panels = part(ceil_div(k, 2 * V), share.index, share.count);
     for (int panel = panels.begin; panel < panels.end; ++panel) {
         const int k0 = panel * 2 * V, width = least(2 * V, k - k0);
-        float* out = packed + long(k0) * c * (m + 2) * (m + 2);
+        elem* out = static_cast<elem*>(packed) + long(k0) * c * (m + 2) * (m + 2);
         m == 4 ? pack_winograd_panel<4>(w, k0, width, c, out)
                : pack_winograd_panel<2>(w, k0, width, c, out);
     }
