@@ -177,7 +177,7 @@ void ConvTraining::winograd_by_panels(Conv call, const Dense& weight, Room& room
         Conv part = call;
         part.weight = packed;
         part.y.blocks = std::min(2, call.y.blocks - 2 * int(panel));
-        part.y.data += 2 * panel * call.y.block;
+        part.y.data = static_cast<float*>(call.y.data) + 2 * panel * call.y.block;
         for (long g = 0; g < groups; ++g)
             training_.winograd_output_tiles(part, first(g), first(g + 1) - first(g), 0,
                                             v + g * v_each, packed + panel_floats);

@@ -9,11 +9,16 @@
 #include "winograd.h"
 #include "pool.h"
 #include "reshape.h"
+#if defined(USE_BF16)
+constexpr const TrainingKernels* training = nullptr;  // it computes in fp32
+#else
 #include "dense.h"
 #include "outer.h"
 #include "stem_grad.h"
 #include "winograd_grad.h"
 #include "norm.h"
 #include "spatial_grad.h"
+#include "training_table.h"
+#endif
 #include "table.h"
 // clang-format on

@@ -1,0 +1,27 @@
+// What training needs of one level.
+static const TrainingKernels training_kernels = {
+    pack_dense,
+    pack_winograd_dense,
+    pack_stem_dense,
+    winograd_input_tiles,
+    winograd_output_tiles,
+    grad_weight,
+    grad_weight_collect,
+    stem_grad_weight,
+    stem_grad_weight_collect,
+    winograd_grad_tiles,
+    winograd_grad_weight,
+    interleave,
+    moments,
+    norm_act,
+    norm_sums,
+    norm_grad,
+    max_pool_grad,
+    block_sums,
+    winograd_floats,
+    grad_weight_sums,
+    stem_grad_weight_sums,
+    stem_grad_weight_scratch,
+    winograd_grad_sums,
+};
+constexpr const TrainingKernels* training = &training_kernels;
