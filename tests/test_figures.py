@@ -32,3 +32,19 @@ def test_clusters(tmp_path, before):
     anchors = np.array([[20.0, 30.0], [100.0, 90.0]])
     figures.clusters(sizes, anchors, before, (416, 416), tmp_path / "a.png")
     assert cv2.imread(str(tmp_path / "a.png")).std() > 5
+
+
+@pytest.mark.parametrize("classes", [2, 40])
+def test_precision_recall_where_a_class_has_nothing(tmp_path, classes):
+    curve = np.array([1.0, 0.5, 2 / 3]), np.array([0.5, 0.5, 1.0])
+    curves = [curve, (np.zeros(0), np.zeros(0))] + [None] * (classes - 2)
+    figures.precision_recall(curves, ["$a"], tmp_path / "a.png", "title")
+    figures.precision_recall([None], None, tmp_path / "b.png")
+    assert cv2.imread(str(tmp_path / "a.png")).std() > 5
+
+
+@pytest.mark.parametrize("classes", [1, 30])
+def test_confusion(tmp_path, classes):
+    counts = np.eye(classes + 1, dtype=int)
+    figures.confusion(counts, None, tmp_path / "a.png")
+    assert cv2.imread(str(tmp_path / "a.png")).std() > 5

@@ -92,7 +92,7 @@ def precision_recall(curves, names, path, title=""):
     """curves: (precision, recall) of each class, or None; and their mean over recall."""
     figure, ((axes,),) = _figure(1, 1, (8, 7), squeeze=False)
     present = [(c, *curve) for c, curve in enumerate(curves) if curve is not None]
-    for c, precision, recall in present:
+    for c, precision, recall in (entry for entry in present if len(entry[1])):
         label = class_name(names, c) if len(present) <= 12 else None
         best = np.maximum.accumulate(precision[::-1])[::-1]  # at that recall or beyond
         best, recall = np.append(best[:1], best), np.append(0.0, recall)

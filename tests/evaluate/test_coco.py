@@ -10,8 +10,9 @@ import pytest
 from yolo import load
 from yolo.__main__ import main
 from yolo.data import Dataset
+from yolo.data.formats import FormatError
 from yolo.evaluate import Pass, coco
-from yolo.evaluate.coco import STATS, CocoError
+from yolo.evaluate.coco import STATS
 
 pycocotools = pytest.importorskip("pycocotools.coco")
 
@@ -139,7 +140,7 @@ def test_annotation_files_that_cannot_be_used(project, capsys, content, message)
     assert run(project, "map", "--protocol", "coco", "--annotations", project / "bad.json") == 1
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1
-    with pytest.raises(CocoError, match=message):
+    with pytest.raises(FormatError, match=message):
         coco.numbers(["img_007.png"], 3, project / "bad.json")
 
 

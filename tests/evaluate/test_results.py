@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from yolo.__main__ import main
-from yolo.evaluate import results
+from yolo.data.formats.coco import category_ids, image_ids
 from yolo.evaluate.images import Seen
-from yolo.evaluate.results import CocoFile, PlainFiles, ResultsError, VocFiles, image_ids
+from yolo.evaluate.results import CocoFile, PlainFiles, ResultsError, VocFiles
 from yolo.predict import Candidates
 
 
@@ -84,6 +84,7 @@ def test_classes_of_one_file_name_are_refused():
         (["a1.jpg", "b1.jpg"], [1, 2]),
         (["a7.jpg", "b.jpg"], [1, 2]),
         (["9" * 30 + ".jpg"], [1]),
+        (["9" * 5000 + ".jpg"], [1]),
         ([], []),
     ],
 )
@@ -92,10 +93,10 @@ def test_image_ids(paths, ids):
 
 
 def test_darknets_category_ids():
-    ids = results.category_ids(80)
+    ids = category_ids(80)
     ranges = ((1, 11), (13, 25), (27, 28), (31, 44), (46, 65), (67, 67), (70, 70), (72, 82))
     wanted = [i for low, high in (*ranges, (84, 90)) for i in range(low, high + 1)]
-    assert ids == wanted and results.category_ids(3) == [1, 2, 3]
+    assert ids == wanted and category_ids(3) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("eval_key, expected", [("coco", 1), ("voc", 3), ("kitti", 3)])

@@ -1,8 +1,8 @@
 """`data`: look at data sets, convert and split them."""
 
-from . import data_check
+from . import data_check, data_convert, data_split
 
-PARTS = (data_check,)
+PARTS = (data_check, data_convert, data_split)
 
 
 def add(commands):

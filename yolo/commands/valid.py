@@ -58,7 +58,7 @@ def writer_of(kind, classes, valid, annotations):
     if kind == "coco":
         return results.CocoFile(*coco.numbers(paths, classes, annotations))
     if annotations:
-        raise coco.CocoError("valid: --annotations goes with --format coco")
+        raise results.ResultsError("valid: --annotations goes with --format coco")
     if kind == "voc":
         return results.VocFiles(valid.names or [str(c) for c in range(classes)])
     return results.PlainFiles()

@@ -7,25 +7,25 @@ crowd regions, or from the labels: then the area is that of the box, and there a
 
 import contextlib
 import io
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from ..data.formats import FormatError
+from ..data.formats.coco import category_ids, image_ids, load
 from ..data.paths import shown
 from ..errors import YoloError
-from .results import LOWEST, SUPPRESSION, category_ids, coco_records, entries, image_ids
+from .results import LOWEST, SUPPRESSION, coco_records, entries
 
 STATS = (
     "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
     "AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large",
 )  # fmt: skip
-FILE_LIMIT = 1 << 30  # bytes of an annotation file
 
 
-class CocoError(YoloError, ValueError):
-    """An annotation file that cannot be used, or a referee that is not installed."""
+class CocoError(YoloError):
+    """A referee that is not installed."""
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Referee:
     def __init__(self, paths, classes, truth=None):
         self.classes, self.records, self.images = classes, [], 0
         self.from_labels = truth is None
-        self.dataset = {} if truth is None else read(truth)
+        self.dataset = {} if truth is None else load(truth)
         self.ids, self.categories = numbers(paths, classes, truth, self.dataset)
         if self.from_labels:
             categories = [{"id": i, "name": str(i)} for i in self.categories]
@@ -164,38 +164,14 @@ def _referee():
     return COCO, COCOeval
 
 
-# ---- annotation files ----
-
-
-def read(path):
-    """The content of an annotation file, checked as far as the referee relies on it."""
-    try:
-        if Path(path).stat().st_size > FILE_LIMIT:
-            raise CocoError(f"{shown(path)}: larger than {FILE_LIMIT} bytes")
-        content = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, CocoError):
-            raise
-        raise CocoError(f"{shown(path)}: {getattr(error, 'strerror', None) or error}") from None
-    for key, wanted in (
-        ("images", {"id": int, "file_name": str}),
-        ("categories", {"id": int, "name": str}),
-        ("annotations", {"image_id": int, "category_id": int, "bbox": list, "area": (int, float)}),
-    ):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise CocoError(f"{shown(path)}: has no list '{key}'; expected COCO annotations")
-        for number, entry in enumerate(content[key]):
-            for name, kind in wanted.items():
-                if not isinstance(entry, dict) or not isinstance(entry.get(name), kind):
-                    raise CocoError(f"{shown(path)}: {key}[{number}] has no usable '{name}'")
-    return content
+# ---- ids ----
 
 
 def numbers(paths, classes, truth=None, dataset=None):
     """(id of each image, id of each class): those of an annotation file, or made from names."""
     if truth is None:
         return image_ids(paths), category_ids(classes)
-    dataset = dataset or read(truth)
+    dataset = dataset or load(truth)
     return ids_of(dataset, paths, truth), categories_of(dataset, classes, truth)
 
 
@@ -206,7 +182,7 @@ def ids_of(dataset, paths, source):
     for path in paths:
         name = Path(path).name
         if name not in known:
-            raise CocoError(f"{shown(source)}: has no image {shown(name)}, which the list names")
+            raise FormatError(f"{shown(source)}: has no image {shown(name)}, which the list names")
         ids.append(known[name])
     return ids
 
@@ -215,7 +191,7 @@ def categories_of(dataset, classes, source):
     """The id of each class: the categories by rising id, as Darknet numbers them."""
     ids = sorted(category["id"] for category in dataset["categories"])
     if len(ids) != classes:
-        raise CocoError(
+        raise FormatError(
             f"{shown(source)}: {len(ids)} categories, but the network has {classes} classes"
         )
     return ids

@@ -5,7 +5,6 @@ each class it may be. Numbers have six decimals, as Darknet's.
 """
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import torch
 
 from .. import boxes as box
 from ..data.paths import shown
-from ..detections import COCO_CATEGORIES
 from ..errors import YoloError
 from ..files import atomic
 
@@ -46,21 +44,6 @@ def entries(seen):
 
 
 # ---- COCO ----
-
-
-def category_ids(classes):
-    """The COCO id of each class: Darknet's for the 80 classes of COCO, else from 1."""
-    return COCO_CATEGORIES if classes == len(COCO_CATEGORIES) else list(range(1, classes + 1))
-
-
-def image_ids(paths):
-    """An id for each image: the last number in its name where each has one of its own (`atoi` of
-    the whole name is Darknet's way), else its place from 1."""
-    numbers = [re.findall(r"\d+", Path(path).stem)[-1:] for path in paths]
-    ids = [int(found[0]) for found in numbers if found]
-    if len(set(ids)) == len(paths) and all(0 <= i < 2**53 for i in ids):
-        return ids
-    return list(range(1, len(paths) + 1))
 
 
 def coco_records(found, image_id, categories):
