@@ -51,9 +51,11 @@ __global__ void __launch_bounds__(THREADS<COLUMNS>, 2) gather_kernel(const Gathe
     int column0 = int(blockIdx.x % column_tiles) * COLUMNS;
     int warp = int(threadIdx.x) / 32;
     int warp_row = warp % 2 * WARP_ROWS, warp_column = warp / 2 * WARP_COLUMNS;
-    Loader<Format, COLUMNS> loader(g, row0, column0);
-    int depth_steps = (g.channels + loader.DEPTH - 1) / loader.DEPTH;
-    int steps = g.y.taps * g.x.taps * depth_steps;
+    int group = int(blockIdx.z) / g.splits, split = int(blockIdx.z) % g.splits;
+    Loader<Format, COLUMNS> loader(g, row0, column0, group);
+    int all_steps = g.y.taps * g.x.taps * ((g.channels + loader.DEPTH - 1) / loader.DEPTH);
+    int begin = all_steps * split / g.splits, steps = all_steps * (split + 1) / g.splits - begin;
+    if (split > 0) loader.begin_at(g, begin);
     for (int i = 0; i < STAGES - 1; ++i) {
         uint4* stage = tiles + i * STAGE;
         if (i < steps) loader.load_step(g, stage, stage + ROWS * CHUNKS);
@@ -77,7 +79,8 @@ __global__ void __launch_bounds__(THREADS<COLUMNS>, 2) gather_kernel(const Gathe
         store_shared(reinterpret_cast<float2*>(to), float2{value, next});
     });
     __syncthreads();
-    write_tile<Format, COLUMNS>(g, result, row0, column0);
+    if (g.splits > 1) return write_partial<COLUMNS>(g, result, row0, column0, group, split);
+    write_tile<Format, COLUMNS>(g, result, row0, column0, group);
     if (g.tiles != nullptr) write_moments<COLUMNS>(g, result, row0, column0);
 }
 
@@ -89,7 +92,7 @@ int launch_gather(const Gather& g, int groups, Stream stream) {
     int64_t rows = int64_t(g.images) * g.y.positions * g.x.positions;
     if (rows == 0) return YOLO_OK;
     int64_t tiles = (rows + ROWS - 1) / ROWS * ((g.columns + COLUMNS - 1) / COLUMNS);
-    dim3 grid(blocks_for(tiles, 1), 1, unsigned(groups));
+    dim3 grid(blocks_for(tiles, 1), 1, unsigned(groups * g.splits));
     auto kernel = gather_kernel<Format, COLUMNS>;
     int status = allow_shared(kernel, BYTES);
     if (status != YOLO_OK) return status;
@@ -103,6 +106,30 @@ int launch_gather(const Gather& g, int groups, Stream stream) {
                            : launch_gather<Format, 128>(g, groups, stream);
 }
 
+int element_bytes(const YoloConv& call) {
+    return call.type == YOLO_FLOAT32 ? 4 : 2;
+}
+
+// Steps of the sum of one output: channels by chunks of DEPTH, times taps.
+int depth_steps(const YoloConv& call) {
+    const ConvShape& a = call.shape;
+    int depth = 64 / element_bytes(call);
+    return a.r * a.s * ((a.c / a.groups + depth - 1) / depth);
+}
+
+int forward_splits(const YoloConv& call) {
+    int most = depth_steps(call);
+    return call.splits < 1 || call.tiles != nullptr ? 1 : call.splits < most ? call.splits : most;
+}
+
+// Bytes for the weights of the forward pass where they must be padded, in multiples of 16.
+int64_t weight_room(const YoloConv& call) {
+    const ConvShape& a = call.shape;
+    int pitch = round_up(a.c / a.groups, 16 / element_bytes(call));
+    int64_t taps = int64_t(a.r) * a.s;
+    return pitch == a.c / a.groups ? 0 : a.k * taps * pitch * element_bytes(call);
+}
+
 template <class Format>
 int forward(const YoloConv& call, Stream stream) {
     const ConvShape& a = call.shape;
@@ -112,7 +139,15 @@ int forward(const YoloConv& call, Stream stream) {
     g.source_aligned = chunks_aligned<Format>(call.x, call.x_strides.w, g.channels, a.groups);
     g.weight_pitch = round_up(g.channels, Format::CHUNK), g.r = a.r, g.s = a.s;
     g.weight = arrange::padded<typename Format::Storage>(call, g.weight_pitch, stream);
-    return launch_gather<Format>(g, a.groups, stream);
+    g.splits = forward_splits(call);
+    if (g.splits == 1) return launch_gather<Format>(g, a.groups, stream);
+    g.partial = reinterpret_cast<float*>(static_cast<char*>(call.workspace) + weight_room(call));
+    int status = launch_gather<Format>(g, a.groups, stream);
+    if (status != YOLO_OK) return status;
+    auto finish = finish_splits_kernel<Format>;
+    LAUNCH(finish, dim3(blocks_for(int64_t(a.n) * a.p * a.q * a.k, 256)), dim3(256), 0, stream, g,
+           a.k);
+    return launch_status();
 }
 
 // The pixels h = position * stride + part: taps r with (part + pad - r * dilation) % stride == 0
@@ -136,6 +171,7 @@ int grad_x(const YoloConv& call, Stream stream) {
     g.source_aligned = chunks_aligned<Format>(call.y, call.y_strides.w, g.channels, a.groups);
     g.weight_pitch = round_up(g.channels, Format::CHUNK), g.r = a.r, g.s = a.s;
     g.weight = arrange::turned<typename Format::Storage>(call, g.weight_pitch, stream);
+    g.splits = 1;
     g.target = call.x, g.target_pitch = call.x_strides.w;
     g.target_aligned = chunks_aligned<Format>(call.x, call.x_strides.w, g.columns, a.groups);
     g.activation = LINEAR;
@@ -160,12 +196,23 @@ int run(const YoloConv& call, YoloPass pass, Stream stream) {
 
 int64_t yolo_cuda_conv_implicit_workspace(const YoloConv* call, YoloPass pass) {
     const ConvShape& a = call->shape;
-    int size = call->type == YOLO_FLOAT32 ? 4 : 2, chunk = 16 / size;
+    int size = element_bytes(*call);
     int64_t taps = int64_t(a.r) * a.s;
     if (pass == YOLO_GRAD_WEIGHT) return implicit_grad_weight_workspace(*call);
-    if (pass == YOLO_GRAD_X) return a.c * taps * round_up(a.k / a.groups, chunk) * size;
-    int pitch = round_up(a.c / a.groups, chunk);
-    return pitch == a.c / a.groups ? 0 : a.k * taps * pitch * size;
+    if (pass == YOLO_GRAD_X) return a.c * taps * round_up(a.k / a.groups, 16 / size) * size;
+    int splits = forward_splits(*call);
+    int64_t outputs = int64_t(a.n) * a.p * a.q * a.k;
+    return weight_room(*call) + (splits > 1 ? outputs * splits * int64_t(sizeof(float)) : 0);
+}
+
+int yolo_cuda_conv_implicit_splits(const ConvShape* a, YoloType type) {
+    YoloConv call = {};
+    call.shape = *a, call.type = type;
+    int columns = a->k / a->groups <= 64 ? 64 : 128;
+    int64_t blocks =
+        yolo_cuda_conv_implicit_tiles(a) * a->groups * ((a->k / a->groups + columns - 1) / columns);
+    int64_t splits = WANTED_BLOCKS / blocks, most = depth_steps(call) / LEAST_STEPS;
+    return int(splits < 1 || most < 1 ? 1 : splits < most ? splits : most);
 }
 
 int64_t yolo_cuda_conv_implicit_tiles(const ConvShape* a) {
@@ -175,6 +222,7 @@ int64_t yolo_cuda_conv_implicit_tiles(const ConvShape* a) {
 int yolo_cuda_conv_implicit(const YoloConv* call, YoloPass pass, void* stream) {
     const ConvShape& a = call->shape;
     if (!consistent(a) || int64_t(a.groups) * a.r * a.s > 65535 ||
+        (pass == YOLO_FORWARD && int64_t(a.groups) * forward_splits(*call) > 65535) ||
         !pixels_flat(call->x_strides, a.h, a.w) || !pixels_flat(call->y_strides, a.p, a.q))
         return YOLO_BAD_SHAPE;
     if (yolo_cuda_conv_implicit_workspace(call, pass) > call->workspace_bytes)

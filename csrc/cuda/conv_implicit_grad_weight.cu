@@ -18,9 +18,6 @@ namespace {
 
 using namespace tensor_tile;
 
-constexpr int WANTED_BLOCKS = 264;  // two for each multiprocessor of the largest chips
-constexpr int LEAST_STEPS = 8;      // shorter ranges cost more than they win
-
 struct Problem {
     ConvShape a;
     const void *x, *grad_y;

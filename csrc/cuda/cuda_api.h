@@ -37,7 +37,7 @@ struct YoloConv {
     const void* residual;
     int64_t residual_pitch;  // elements from pixel to pixel
     int activation;          // number of an activation; LINEAR where none
-    int splits;              // of the sum of grad_weight; 0: chosen
+    int splits;              // of the sum; 0: chosen for grad_weight, 1 for forward
     void* tiles;             // forward: receives count, mean, spread of conv as float, or null
 };
 
@@ -57,6 +57,9 @@ YOLO_CUDA_API int64_t yolo_cuda_conv_implicit_workspace(const YoloConv* call, Yo
 YOLO_CUDA_API int yolo_cuda_conv_implicit(const YoloConv* call, YoloPass pass, void* stream);
 // How many tiles of pixels the forward pass has: YoloConv::tiles is [tile][filter] of 3 floats.
 YOLO_CUDA_API int64_t yolo_cuda_conv_implicit_tiles(const ConvShape* shape);
+// How many splits of the forward sum fill the chip where pixels and filters are few. The parts are
+// added in one fixed order; statistics (tiles) are not taken from split sums.
+YOLO_CUDA_API int yolo_cuda_conv_implicit_splits(const ConvShape* shape, YoloType type);
 
 // r * s * c <= 32 in bfloat16 or float16, no groups, forward and grad_weight: x of any strides, the
 // rest as above, tiles included.
@@ -126,6 +129,26 @@ struct YoloReorg {
     void* y;
 };
 YOLO_CUDA_API int yolo_cuda_reorg(const YoloReorg* call, void* stream);
+
+// Calls in a row, as a whole network: call is a pointer to the struct that the function takes, pass
+// is not read where it takes none. Ends at the first that fails; *done counts those that did not.
+enum YoloFunction : int {
+    YOLO_CALL_IM2COL,
+    YOLO_CALL_IMPLICIT,
+    YOLO_CALL_STEM,
+    YOLO_CALL_DEPTHWISE,
+    YOLO_CALL_NORM_FORWARD,
+    YOLO_CALL_MAXPOOL,
+    YOLO_CALL_AVGPOOL,
+    YOLO_CALL_UPSAMPLE,
+    YOLO_CALL_REORG
+};
+struct YoloStep {
+    YoloFunction function;
+    YoloPass pass;
+    const void* call;
+};
+YOLO_CUDA_API int yolo_cuda_run(const YoloStep* steps, int count, int* done, void* stream);
 
 // The table of parameters lies in the memory of the device.
 struct YoloParameter {

@@ -33,6 +33,9 @@ struct Gather {
     int64_t residual_pitch;
     int activation;
     Moments<float>* tiles;  // [row tile][filter of all groups], or null
+    // The sum split along its depth: partial sums, [split][pixel][filter of all groups].
+    int splits;
+    float* partial;
 };
 
 __device__ __forceinline__ int place(int row, int chunk) {
@@ -52,10 +55,18 @@ struct Loader {
     const Storage* filter[COLUMNS / PASS];
     int row, chunk, channel = 0, tap_y = 0, tap_x = 0;
 
-    __device__ Loader(const Gather& g, int64_t row0, int column0) {
+    // The first step of this split.
+    __device__ void begin_at(const Gather& g, int step) {
+        int steps_each = (g.channels + DEPTH - 1) / DEPTH, tap = step / steps_each;
+        channel = step % steps_each * DEPTH;
+        tap_y = tap / g.x.taps;
+        tap_x = tap % g.x.taps;
+    }
+
+    __device__ Loader(const Gather& g, int64_t row0, int column0, int group) {
         row = int(threadIdx.x) / CHUNKS;
         chunk = int(threadIdx.x) % CHUNKS;
-        const Storage* source = static_cast<const Storage*>(g.source) + blockIdx.z * g.channels;
+        const Storage* source = static_cast<const Storage*>(g.source) + group * g.channels;
         UNROLL for (int i = 0; i < ROWS / PASS; ++i) {
             int64_t position = row0 + row + i * PASS;
             int in_row = int(position % g.x.positions);
@@ -71,8 +82,8 @@ struct Loader {
         const Storage* weight = static_cast<const Storage*>(g.weight);
         UNROLL for (int i = 0; i < COLUMNS / PASS; ++i) {
             int column = column0 + row + i * PASS;
-            filter[i] = column < g.columns ? weight + (int64_t(blockIdx.z) * g.columns + column) *
-                                                          g.r * g.s * g.weight_pitch
+            filter[i] = column < g.columns ? weight + (int64_t(group) * g.columns + column) * g.r *
+                                                          g.s * g.weight_pitch
                                            : nullptr;
         }
     }

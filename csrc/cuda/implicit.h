@@ -3,6 +3,9 @@
 #include "cuda_api.h"
 #include "launch.cuh"
 
+constexpr int WANTED_BLOCKS = 264;  // two for each multiprocessor of the largest chips
+constexpr int LEAST_STEPS = 8;      // a split sum with fewer costs more than it wins
+
 inline int round_up(int value, int multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }

@@ -15,7 +15,8 @@ __device__ __forceinline__ float finish(const Gather& g, int filter, float sum) 
 
 // target = activation(scale * sum + bias) + residual, one chunk of channels a thread.
 template <class Format, int COLUMNS>
-__device__ void write_tile(const Gather& g, const float* tile, int64_t row0, int column0) {
+__device__ void write_tile(const Gather& g, const float* tile, int64_t row0, int column0,
+                           int group) {
     using Storage = typename Format::Storage;
     constexpr int PITCH = COLUMNS + 8, PER_ROW = COLUMNS / Format::CHUNK;
     int64_t rows = int64_t(g.images) * g.y.positions * g.x.positions;
@@ -27,7 +28,7 @@ __device__ void write_tile(const Gather& g, const float* tile, int64_t row0, int
         int x = int(row % g.x.positions) * g.x.target_step + g.x.target_first;
         int y = int(line % g.y.positions) * g.y.target_step + g.y.target_first;
         int64_t pixel = (n * g.y.target_size + y) * g.x.target_size + x;
-        int filter = int(blockIdx.z) * g.columns + column;
+        int filter = group * g.columns + column;
         Storage* target = static_cast<Storage*>(g.target) + pixel * g.target_pitch + filter;
         const Storage* residual = static_cast<const Storage*>(g.residual);
         if (residual != nullptr) residual += pixel * g.residual_pitch + filter;
@@ -54,6 +55,39 @@ __device__ void write_tile(const Gather& g, const float* tile, int64_t row0, int
             if (column + e < g.columns) store(target + e, chunk.element[e]);
         }
     }
+}
+
+// The float sums of this split, for finish_splits_kernel to add up.
+template <int COLUMNS>
+__device__ void write_partial(const Gather& g, const float* tile, int64_t row0, int column0,
+                              int group, int split) {
+    int64_t rows = int64_t(g.images) * g.y.positions * g.x.positions;
+    int filters = int(gridDim.z) / g.splits * g.columns;
+    for (int i = int(threadIdx.x); i < ROWS * COLUMNS; i += THREADS<COLUMNS>) {
+        int64_t row = row0 + i / COLUMNS;
+        int column = column0 + i % COLUMNS;
+        if (row >= rows || column >= g.columns) continue;
+        store(g.partial + (split * rows + row) * filters + group * g.columns + column,
+              load_shared(tile + i / COLUMNS * (COLUMNS + 8) + i % COLUMNS));
+    }
+}
+
+// One output a thread; the splits are added in their order.
+template <class Format>
+__global__ void finish_splits_kernel(const Gather g, int filters) {
+    using Storage = typename Format::Storage;
+    int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, pixel = i / filters;
+    int64_t pixels = int64_t(g.images) * g.y.positions * g.x.positions;
+    int filter = int(i % filters);
+    if (pixel >= pixels) return;
+    float sum = load(g.partial + i);
+    for (int split = 1; split < g.splits; ++split)
+        sum += load(g.partial + split * pixels * filters + i);
+    float value = finish(g, filter, sum);
+    const Storage* residual = static_cast<const Storage*>(g.residual);
+    if (residual != nullptr) value += widen(load(residual + pixel * g.residual_pitch + filter));
+    store(static_cast<Storage*>(g.target) + pixel * g.target_pitch + filter,
+          rounded<Storage>(value));
 }
 
 // Moments of each column of the tile, two passes over shared memory: two threads a column.

@@ -122,6 +122,31 @@ def test_split_sums_repeat_bit_for_bit(machine, any_order, splits):
     assert torch.equal(first, any_order.implicit_grad_weight(a, x, grad_y, splits=splits))
 
 
+@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("shape, splits", [(LARGER[1], 2), (SHAPES[5], 4), (SHAPES[2], 99)])
+def test_forward_sums_may_be_split(machine, any_order, shape, dtype, splits):
+    a, x, weight, bias, _, y, _, _ = case(shape, dtype, machine.device)
+    residual = torch.randn_like(y).to(dtype)
+    first, again = (
+        any_order.implicit_forward(a, x, weight, bias, None, residual, "leaky", splits=splits)
+        for _ in range(2)
+    )
+    wanted = torch.where(y > 0, y, 0.1 * y) + residual.double()
+    assert_near(first, wanted, LIMITS[dtype])
+    assert torch.equal(first, again)
+
+
+def test_how_many_splits(machine, kernels):
+    def splits(n, c, size, k, taps):
+        x, weight = torch.empty(n, c, size, size), torch.empty(k, c, taps, taps)
+        a = conv_shape(x, weight, None, 1, taps // 2, 1, 1)
+        return kernels.implicit_splits(a, torch.bfloat16)
+
+    assert splits(1, 512, 13, 1024, 3) == 16  # 16 tiles for 264 places
+    assert splits(16, 256, 52, 512, 3) == 1
+    assert splits(1, 32, 13, 64, 1) == 1  # the sum is too short
+
+
 def test_implicit_writes_and_reads_slices(machine, kernels):
     """x and y are channels 8..31 and 16..55 of wider maps; the rest of y stays as it was."""
     a, x, weight, bias, _, y, _, _ = case(SHAPES[2], torch.bfloat16, machine.device)

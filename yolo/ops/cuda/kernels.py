@@ -116,7 +116,7 @@ class Kernels:
 
     def implicit_forward(
         self, a, x, weight, bias=None, scale=None, residual=None, activation="linear", out=None,
-        tiles=None, kernel="conv_implicit",
+        tiles=None, splits=1, kernel="conv_implicit",
     ):  # fmt: skip
         """out: NHWC tensor, or slice of one along the channels, that receives the result; tiles:
         of implicit_tiles(), receives the statistics of the sums before scale and bias."""
@@ -134,8 +134,15 @@ class Kernels:
             residual=None if residual is None else pixels_last(residual),
             activation=ACTIVATION_NUMBERS[activation],
             tiles=tiles,
+            splits=splits,
         )
         return y
+
+    def implicit_splits(self, a, dtype):
+        """How many splits of the forward sum a small problem is worth."""
+        return self.library.yolo_cuda_conv_implicit_splits(
+            ctypes.byref(conv_struct(a)), TYPES[dtype]
+        )
 
     def implicit_tiles(self, a, device):
         """Memory for count, mean and spread of each filter over each tile of pixels."""

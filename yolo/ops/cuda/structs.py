@@ -92,7 +92,19 @@ class Parameter(Structure):
     )
 
 
-STRUCTS = (Conv, Norm, Pool, Upsample, Reorg, Parameter)
+class Step(Structure):
+    _fields_ = _fields((c_int, "function pass_"), (c_void_p, "call"))
+
+
+STRUCTS = (Conv, Norm, Pool, Upsample, Reorg, Parameter, Step)
+# in the order of YoloFunction
+FUNCTIONS = tuple(
+    f"yolo_cuda_{name}"
+    for name in (
+        *("conv_im2col", "conv_implicit", "conv_stem", "depthwise", "norm_forward"),
+        *("maxpool", "avgpool", "upsample", "reorg"),
+    )
+)
 
 
 def conv_struct(a):
