@@ -22,6 +22,7 @@ from .ops import PrecisionError, precision_for
 from .ops.backend import current_backend
 from .ops.precision import precision as within
 from .plan import Plan
+from .plan.cuda import CudaPlan
 
 
 def predict(net, source, thresh=0.25, nms=0.45, letterbox=None, batch=1, bgr=False, precision=None):
@@ -188,13 +189,17 @@ def inference(net, batch=1, precision=None):
     return runs[form]
 
 
+PLANS = {"cpu": Plan, "cuda": CudaPlan}
+
+
 def _compile(net, batch, precision):
     fused = net.fused()  # a copy: what is kept must not hold the network itself
     parameter = next(net.parameters(), None)
-    plain = parameter is None or (parameter.device.type, parameter.dtype) == ("cpu", torch.float32)
-    if plain and current_backend() == "native":
-        return Plan(fused, batch, precision=precision)
-    if not plain and precision == "bf16" and parameter.device.type == "cpu":
+    single = parameter is None or parameter.dtype == torch.float32
+    device = "cpu" if parameter is None else parameter.device.type
+    if single and current_backend() == "native" and device in PLANS:
+        return PLANS[device](fused, batch, precision=precision)
+    if precision == "bf16" and device == "cpu":
         raise PrecisionError(
             f"precision bf16: the network is {parameter.dtype}, and the CPU needs float32"
         )
@@ -220,7 +225,7 @@ def _state(net):
 
 def compute(run, x):
     """What inference() made, run on x; also where a plan was made for more images than x has."""
-    missing = run.shape[0] - len(x) if isinstance(run, Plan) else 0
+    missing = run.shape[0] - len(x) if isinstance(run, (Plan, CudaPlan)) else 0
     if not missing:
         return run(x)
     padded = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])

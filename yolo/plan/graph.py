@@ -100,15 +100,25 @@ class Graph:
 def place(graph):
     """Gives every root its offset in the arena so that values alive together do not overlap.
 
-    Returns the elements of the arena and {root: its first element}. Largest first, each at the
-    lowest offset free for its whole life.
+    Returns the elements of the arena and {root: its first element}.
     """
+    lives = lifetimes(graph.steps)
+    return pack(lives, {root: elements(graph, root) for root in lives})
+
+
+def lifetimes(steps):
+    """{root: (first step, last step)} of all values that the steps read and write."""
     lives = {}
-    for number, step in enumerate(graph.steps):
+    for number, step in enumerate(steps):
         for value in [*step.inputs, *([step.output] if step.output else [])]:
             root = value.root()[0]
             lives[root] = (lives.get(root, (number, number))[0], number)
-    sizes = {root: elements(graph, root) for root in lives}
+    return lives
+
+
+def pack(lives, sizes):
+    """(size of the arena, {root: offset}). Largest first, each at the lowest offset free for its
+    whole life."""
     offsets, placed = {}, []
     for root in sorted(lives, key=sizes.get, reverse=True):
         first, last = lives[root]

@@ -18,8 +18,9 @@ ALGORITHMS = ("im2col", "implicit", "stem", "depthwise")
 
 
 def fits_stem(shape):
-    """The sum of one output is short, as in the first layer of a network."""
-    return shape.groups == 1 and shape.r * shape.s * shape.c <= 32
+    """The sum of one output is short, as in the first layer of a network, and pixels are not of
+    whole chunks of 16 bytes, which the implicit kernel reads at once."""
+    return shape.groups == 1 and shape.r * shape.s * shape.c <= 32 and shape.c % 8 != 0
 
 
 def choose(shape, dtype, precision, name="forward", forced=None):
@@ -44,7 +45,8 @@ def _forced(name, shape, dtype, pass_):
         raise ValueError("YOLO_CONV=implicit has no float64; tensor cores multiply shorter types")
     if name == "stem" and not (fits_stem(shape) and dtype in HALVES.values()):
         raise ValueError(
-            f"YOLO_CONV=stem needs one group, r * s * c <= 32 and 16 bits; {dtype}, {shape}"
+            f"YOLO_CONV=stem needs one group, r * s * c <= 32, odd channels and 16 bits; {dtype}, "
+            f"{shape}"
         )
     if name == "stem" and pass_ == "grad_x":
         return "implicit"

@@ -63,6 +63,10 @@ class Kernels:
             message = self.library.yolo_cuda_message(status).decode()
             raise CudaError(f"{name}: {message} (status {status})")
 
+    def room(self, size, device):
+        """Memory for one call's scratch values."""
+        return torch.empty(max(size, 16), dtype=torch.uint8, device=device)
+
     # -- convolution ------------------------------------------------------------------------
 
     def _im2col(self, a, pass_, x, weight, bias, y):
@@ -91,12 +95,12 @@ class Kernels:
         return self._run(name, call, pass_, size, x.device)
 
     def _run(self, name, call, pass_, size, device):
-        workspace = torch.empty(max(size, 16), dtype=torch.uint8, device=device)
+        workspace = self.room(size, device)
         call.workspace, call.workspace_bytes = pointer(workspace), size
         self.call(name, device, ctypes.byref(call), pass_)
 
-    def im2col_forward(self, a, x, weight, bias=None):
-        x, y = flat(x), empty_like(x, (a.n, a.k, a.p, a.q))
+    def im2col_forward(self, a, x, weight, bias=None, out=None):
+        x, y = flat(x), empty_like(x, (a.n, a.k, a.p, a.q)) if out is None else out
         bias = None if bias is None else bias.contiguous()
         self._im2col(a, FORWARD, x, weight.contiguous(), bias, y)
         return y
@@ -187,8 +191,8 @@ class Kernels:
         size = self.library.yolo_cuda_depthwise_workspace(ctypes.byref(call), pass_)
         self._run("yolo_cuda_depthwise", call, pass_, size, x.device)
 
-    def depthwise_forward(self, a, x, weight, bias=None, scale=None, activation="linear"):
-        x, y = pixels_last(x), empty_nhwc(x, (a.n, a.k, a.p, a.q))
+    def depthwise_forward(self, a, x, weight, bias=None, scale=None, activation="linear", out=None):
+        x, y = pixels_last(x), empty_nhwc(x, (a.n, a.k, a.p, a.q)) if out is None else out
         weight, epilogue = _taps_first(weight), {"bias": as_float(bias), "scale": as_float(scale)}
         self._depthwise(a, FORWARD, x, weight, y, activation=activation, **epilogue)
         return y
@@ -209,11 +213,12 @@ class Kernels:
 
     def norm_act_forward(
         self, x, scale=None, bias=None, rolling=None, training=False, activation="linear",
-        residual=None, momentum=0.01, eps=1e-5, mean=None, rstd=None,
+        residual=None, momentum=0.01, eps=1e-5, mean=None, rstd=None, out=None,
     ):  # fmt: skip
-        """y, mean, rstd; rolling: (mean, var), changed in place when training."""
+        """y, mean, rstd; rolling: (mean, var), changed in place when training; out: as of
+        implicit_forward, x itself too."""
         x = pixels_last(x)
-        y = empty_nhwc(x, x.shape)
+        y = empty_nhwc(x, x.shape) if out is None else out
         if training:
             number = torch.float64 if x.dtype == torch.float64 else torch.float32
             mean, rstd = (x.new_empty(x.shape[1], dtype=number) for _ in range(2))
@@ -263,16 +268,17 @@ class Kernels:
 
     def _run_norm(self, name, call, x):
         size = self.library.yolo_cuda_norm_workspace(c_int64(call.rows), call.channels)
-        workspace = torch.empty(size, dtype=torch.uint8, device=x.device)
+        workspace = self.room(size, x.device)
         call.workspace = pointer(workspace)
         self.call(name, x.device, ctypes.byref(call))
 
     # -- pools and enlargement --------------------------------------------------------------
 
-    def maxpool_forward(self, a, x, out=None):
-        """y, index; out: NHWC tensor, or slice of one along the channels, that receives y."""
+    def maxpool_forward(self, a, x, out=None, with_index=True):
+        """y, index or None; out: NHWC tensor, or slice of one along the channels, that receives
+        y."""
         x, y = pixels_last(x), empty_nhwc(x, (a.n, a.c, a.p, a.q)) if out is None else out
-        index = empty_nhwc(x, (a.n, a.c, a.p, a.q), dtype=torch.int32)
+        index = empty_nhwc(x, (a.n, a.c, a.p, a.q), dtype=torch.int32) if with_index else None
         self._pool(a, FORWARD, x, y, index)
         return y, index
 
@@ -287,9 +293,9 @@ class Kernels:
         call.x, call.y, call.index = rows(x), rows(y), pointer(index)
         self.call("yolo_cuda_maxpool", x.device, ctypes.byref(call), pass_)
 
-    def avgpool_forward(self, x):
+    def avgpool_forward(self, x, out=None):
         n, c, h, w = x.shape
-        x, y = pixels_last(x), empty_nhwc(x, (n, c, 1, 1))
+        x, y = pixels_last(x), empty_nhwc(x, (n, c, 1, 1)) if out is None else out
         self._avgpool(FORWARD, x, y, h, w)
         return y
 

@@ -156,8 +156,9 @@ def channel_sums(x):
 
 
 def maxpool_forward(x, size, stride, padding, with_index):
-    y, index = kernels().maxpool_forward(pool_shape(x, size, stride, padding), x)
-    return y, index if with_index else index.new_empty((0,))
+    shape = pool_shape(x, size, stride, padding)
+    y, index = kernels().maxpool_forward(shape, x, with_index=with_index)
+    return y, index if with_index else x.new_empty((0,), dtype=torch.int32)
 
 
 def maxpool_backward(grad_y, at, size, window, stride, padding):
