@@ -199,7 +199,7 @@ def _compile(net, batch, precision):
     device = "cpu" if parameter is None else parameter.device.type
     if single and current_backend() == "native" and device in PLANS:
         return PLANS[device](fused, batch, precision=precision)
-    if precision == "bf16" and device == "cpu":
+    if not single and precision == "bf16" and device == "cpu":
         raise PrecisionError(
             f"precision bf16: the network is {parameter.dtype}, and the CPU needs float32"
         )
