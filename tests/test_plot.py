@@ -12,17 +12,16 @@ from yolo.plot import POINTS, chart, column, contact_sheet, thinned
 RED = (200, 64, 47)  # of the mAP line
 
 
-def rows(count, map_every=None):
-    return [
-        {
-            "iteration": i,
-            "loss": 100 / i,
-            "avg_loss": 110 / i,
-            "rate": 0.001,
-            "map": 0.5 if map_every and i % map_every == 0 else None,
-        }
-        for i in range(1, count + 1)
-    ]
+def table(count, map_every=None):
+    i = np.arange(1, count + 1)
+    measured = (i % map_every == 0) if map_every else np.zeros(count, bool)
+    return {
+        "iteration": i,
+        "loss": 100 / i,
+        "avg_loss": 110 / i,
+        "rate": np.full(count, 0.001),
+        "map": np.where(measured, 0.5, np.nan),
+    }
 
 
 def pixels(path):
@@ -34,8 +33,8 @@ def near(image, colour):
 
 
 def test_a_chart_shows_the_map_only_when_it_was_measured(tmp_path):
-    chart(rows(200), tmp_path / "without.png")
-    chart(rows(200, map_every=50), tmp_path / "with.png", max_batches=400)
+    chart(table(200), tmp_path / "without.png")
+    chart(table(200, map_every=50), tmp_path / "with.png", max_batches=400)
     without, with_map = pixels(tmp_path / "without.png"), pixels(tmp_path / "with.png")
     assert without.shape == with_map.shape == (600, 1000, 3)
     assert near(without, RED) == 0
@@ -45,32 +44,34 @@ def test_a_chart_shows_the_map_only_when_it_was_measured(tmp_path):
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_chart_of_hardly_any_iterations(tmp_path, count):
-    chart(rows(count), tmp_path / "chart.png", max_batches=100)
+    chart(table(count), tmp_path / "chart.png", max_batches=100)
     assert pixels(tmp_path / "chart.png").std() > 5
 
 
 def test_values_that_cannot_be_drawn_are_left_out(tmp_path):
-    table = rows(20)
-    table[3]["loss"], table[4]["loss"], table[5]["avg_loss"] = math.nan, math.inf, -1.0
-    table[6]["map"], table[7]["rate"] = "", None
-    chart(table, tmp_path / "chart.png")
+    found = table(20)
+    found["loss"][3], found["loss"][4], found["avg_loss"][5] = math.nan, math.inf, -1.0
+    found["rate"][7] = math.nan
+    del found["map"]
+    chart(found, tmp_path / "chart.png")
     assert pixels(tmp_path / "chart.png").std() > 5
-    assert len(column(table, "loss")[0]) == 18
-    assert len(column(table, "avg_loss", positive=True)[0]) == 19
+    assert len(column(found, "loss")[0]) == 18
+    assert len(column(found, "avg_loss", positive=True)[0]) == 19
+    assert len(column(found, "map")[0]) == 0
 
 
 def test_a_failed_chart_leaves_the_old_one(tmp_path):
     path = tmp_path / "chart.png"
-    chart(rows(5), path)
+    chart(table(5), path)
     before = path.read_bytes()
     with pytest.raises((KeyError, ValueError)):
-        chart([{"loss": 1.0}], path)
+        chart({"loss": [1.0]}, path)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
 def test_charts_leave_the_settings_of_matplotlib_alone(tmp_path):
     before = dict(matplotlib.rcParams)
-    chart(rows(5), tmp_path / "chart.png")
+    chart(table(5), tmp_path / "chart.png")
     assert dict(matplotlib.rcParams) == before
     import sys
 

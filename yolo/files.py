@@ -7,23 +7,30 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path):
-    """Opens a binary file under a temporary name; leaving the block without an error flushes
-    it to the disk and renames it to `path`, an error removes it and leaves `path` as it was."""
+def staged(path):
+    """Gives a temporary path beside `path`, to be written by whom it is given to; leaving the
+    block without an error flushes that file to the disk and renames it to `path`, an error
+    removes it and leaves `path` as it was."""
     path = Path(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield Path(temporary)
+        sync(temporary)
         os.chmod(temporary, 0o666 & ~umask())
         os.replace(temporary, path)
     except BaseException:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def replacing(path):
+    """As `staged`, but gives an open binary file."""
+    with staged(path) as temporary, temporary.open("wb") as file:
+        yield file
 
 
 def atomic(path, content):
@@ -32,11 +39,28 @@ def atomic(path, content):
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def leftovers(path):
+    """Temporary files that a killed program left beside `path`."""
+    path = Path(path)
+    start, random = f".{path.name}.", 8  # what tempfile appends
+    return [
+        found
+        for found in path.parent.iterdir()
+        if found.name.startswith(start) and len(found.name) == len(start) + random
+    ]
+
+
 def umask():
     """The permission bits that new files lack."""
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def sync(path):
+    """Makes the content of a file survive a power cut."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder):

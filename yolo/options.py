@@ -20,7 +20,6 @@ ABSENT = {
     "contrastive": "there is no contrastive training",
     "unsupervised": "labels are needed",
     "track": "images are drawn one by one, not as sequences of video frames",
-    "dynamic_minibatch": "the mini-batch keeps its size",
     "weights_reject_freq": "similar filters are kept",
 }
 
@@ -62,6 +61,7 @@ class NetOptions:
     ema_alpha: float = 0.0
     loss_scale: float = 1.0
     resize_step: int = 32
+    dynamic_minibatch: int = 0
 
     angle: float = 0.0
     aspect: float = 1.0

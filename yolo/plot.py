@@ -15,39 +15,39 @@ LOSS, AVERAGE, MEAN_AP, RATE = "#b9cbe6", "#1f4e9c", "#c8402f", "#8a8a8a"
 POINTS = 2000  # drawn of a long run; more would not be told apart
 
 
-def chart(rows, path, max_batches=None, title=None):
+def chart(table, path, max_batches=None, title=None):
     """Writes loss, average loss, mAP and learning rate over the iterations as a PNG.
 
-    rows: one dict an iteration with "iteration", "loss", "avg_loss", "rate", and "map" (0..1) or
-    None, as in metrics.csv; what is missing or not finite is left out.  max_batches: right end of
-    the axis.  The file is replaced in one step, so that a viewer never meets half of it.
+    table: name -> numbers, one an iteration: "iteration", "loss", "avg_loss", "rate", and "map"
+    (0..1), as in metrics.csv; what is missing or not finite is left out.  max_batches: right end
+    of the axis.  The file is replaced in one step, so that a viewer never meets half of it.
     """
     figure = Figure(figsize=(10, 6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    _draw_rate(axes, rows)
-    _draw_loss(axes, rows, max_batches)
-    measured = _draw_map(axes, rows)
-    axes.set_title(title or _headline(rows, measured), loc="left", fontsize=11)
+    _draw_rate(axes, table)
+    _draw_loss(axes, table, max_batches)
+    measured = _draw_map(axes, table)
+    axes.set_title(title or _headline(table, measured), loc="left", fontsize=11)
     png = io.BytesIO()
     figure.savefig(png, format="png")
     atomic(path, png.getvalue())
 
 
-def _draw_loss(axes, rows, max_batches):
+def _draw_loss(axes, table, max_batches):
     """Left axis, logarithmic: a detector's loss falls by orders of magnitude."""
     for key, colour, width, name in (
         ("loss", LOSS, 0.8, "loss"),
         ("avg_loss", AVERAGE, 1.8, "average loss"),
     ):
-        x, y = column(rows, key, positive=True)
+        x, y = column(table, key, positive=True)
         dot = "o" if len(x) == 1 else ""  # a line needs two points to be seen
         axes.plot(*thinned(x, y), color=colour, linewidth=width, marker=dot, label=name)
     axes.set_yscale("log")
     axes.set_xlabel("iteration")
     axes.set_ylabel("loss", color=AVERAGE)
-    axes.set_xlim(0, max(1, max_batches or 0, *column(rows, "loss")[0][-1:]))
-    low, high = _bounds(rows)
+    axes.set_xlim(0, max(1, max_batches or 0, *column(table, "loss")[0][-1:]))
+    low, high = _bounds(table)
     axes.set_ylim(low, high)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))
@@ -56,18 +56,18 @@ def _draw_loss(axes, rows, max_batches):
     axes.legend(loc="lower left", frameon=False)
 
 
-def _bounds(rows):
+def _bounds(table):
     """Of the loss axis: all averages, and 99 in 100 losses; single peaks are cut off."""
-    losses, averages = column(rows, "loss", True)[1], column(rows, "avg_loss", True)[1]
+    losses, averages = column(table, "loss", True)[1], column(table, "avg_loss", True)[1]
     if not len(losses):
         return 0.1, 10.0
     shown = np.concatenate([averages, np.quantile(losses, [0.005, 0.995])])
     return shown.min() / 1.3, shown.max() * 1.3
 
 
-def _draw_map(axes, rows):
+def _draw_map(axes, table):
     """Right axis, percent. Gives the measured values."""
-    x, y = column(rows, "map")
+    x, y = column(table, "map")
     if not len(x):
         return y
     right = axes.twinx()
@@ -86,9 +86,9 @@ def _draw_map(axes, rows):
     return y
 
 
-def _draw_rate(axes, rows):
+def _draw_rate(axes, table):
     """A thin line over the whole height, without an axis of its own."""
-    x, y = column(rows, "rate")
+    x, y = column(table, "rate")
     if not len(x) or y.max() <= 0:
         return
     scale = axes.twinx()
@@ -101,11 +101,11 @@ def _draw_rate(axes, rows):
     )  # fmt: skip
 
 
-def _headline(rows, measured):
-    if not rows:
+def _headline(table, measured):
+    if not len(table["iteration"]):
         return "no iteration yet"
-    parts = [f"iteration {int(rows[-1]['iteration'])}"]
-    averages = column(rows, "avg_loss")[1]
+    parts = [f"iteration {int(table['iteration'][-1])}"]
+    averages = column(table, "avg_loss")[1]
     if len(averages):
         parts.append(f"average loss {averages[-1]:.4g}")
     if len(measured):
@@ -113,16 +113,12 @@ def _headline(rows, measured):
     return "    ".join(parts)
 
 
-def column(rows, key, positive=False):
+def column(table, key, positive=False):
     """(iterations, values) where a value is there, finite, and above 0 if it must be."""
-    pairs = [(row["iteration"], row.get(key)) for row in rows]
-    kept = [
-        (float(x), float(y))
-        for x, y in pairs
-        if y not in (None, "") and math.isfinite(float(y)) and (not positive or float(y) > 0)
-    ]
-    table = np.array(kept).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
+    x = np.asarray(table["iteration"], np.float64)
+    y = np.asarray(table[key], np.float64) if key in table else np.full_like(x, np.nan)
+    kept = np.isfinite(y) & (y > 0 if positive else True)
+    return x[kept], y[kept]
 
 
 def thinned(x, y):

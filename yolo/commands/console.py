@@ -21,12 +21,12 @@ class Console:
         tqdm.write(text, file=self.stream)
         self.stream.flush()
 
-    def progress(self, done, total, text, stays=False):
-        """Where the run stands; `stays` keeps the line."""
+    def progress(self, done, total, text, stays=False, more=""):
+        """Where the run stands; `stays` keeps the line, and `more` below it."""
         now = time.monotonic()
         if stays or (not self.live and now - self.printed >= self.every):
             self.printed = now
-            self.say(f"{done}/{total}  {text}")
+            self.say("\n".join(filter(None, (f"{done}/{total}  {text}", more))))
         if self.live:
             if self.bar is None:
                 form = "{n_fmt}/{total_fmt} {bar} {postfix}"

@@ -1,7 +1,15 @@
 """`train`: flags of a training run; `yolo.job` says what they mean."""
 
+import argparse
+
 from .console import Console
 from .flags import add_network, add_precision, positive, prepare
+
+PATIENCE = "with --map: end after N measurements without a better one"
+AUTO_BATCH = "as few subdivisions as fit into memory; the batch stays as it is"
+ON_NAN = "at a loss or gradient that is not finite: stop (default), or skip the iteration"
+RESUME = "go on from this checkpoint; without CKPT from the newest good one in the output folder"
+KEEP = "older checkpoints to keep (default: 1)"
 
 
 def add(commands):
@@ -22,11 +30,41 @@ def add(commands):
     command.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="any key of [net]"
     )
-    command.add_argument("--seed", type=int, default=0, metavar="N")
+    command.add_argument("--freeze", type=positive, metavar="N", help="keep the first N layers")
+    command.add_argument("--seed", type=natural, metavar="N", help="default: 0")
     command.add_argument("--workers", type=int, metavar="N", help="loader processes; 0: none")
     add_precision(command)
     command.add_argument("--map", action="store_true", help="measure mAP on the valid list")
+    command.add_argument("--patience", type=positive, metavar="N", help=PATIENCE)
+    command.add_argument("--max-hours", type=hours, metavar="X", help="end after this time")
+    command.add_argument("--auto-batch", action="store_true", help=AUTO_BATCH)
+    command.add_argument("--on-nan", choices=("stop", "skip"), help=ON_NAN)
+    command.add_argument("--tensorboard", action="store_true", help="also write OUT/tensorboard")
+    _add_resume(command)
     command.set_defaults(run=run)
+
+
+def _add_resume(command):
+    begin = command.add_mutually_exclusive_group()
+    begin.add_argument("--resume", nargs="?", const="", metavar="CKPT", help=RESUME)
+    begin.add_argument("--fresh", action="store_true", help="write over an unfinished training")
+    command.add_argument("--keep", type=natural, default=1, metavar="N", help=KEEP)
+
+
+def natural(text):
+    """An integer of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 0, got {text}")
+    return value
+
+
+def hours(text):
+    """A time above 0."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
 
 
 def run(args):

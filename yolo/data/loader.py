@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -104,9 +105,20 @@ def _together(items):
     return batch
 
 
+def _heed(parent):
+    """Ends this process when `parent` sends SIGTERM."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
+
+
 def _start_worker(_):
-    """One thread for each worker, and Ctrl-C is the main process's affair."""
+    """One thread for each worker; Ctrl-C, and a SIGTERM to all processes of a job, are the main
+    process's affair: only its own SIGTERM ends a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_heed, args=(os.getppid(),), daemon=True).start()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
@@ -133,7 +145,8 @@ def _made_by(samples, workers, **options):
         context = "fork" if sys.platform == "linux" else "spawn"
         options.update(multiprocessing_context=context, worker_init_fn=_start_worker)
         options.update(prefetch_factor=AHEAD)
-    return iter(DataLoader(samples, num_workers=workers, **options))
+    # A generator of its own: opening a loader must not draw from the network's random numbers.
+    return iter(DataLoader(samples, num_workers=workers, generator=torch.Generator(), **options))
 
 
 def _shared_memory_holds(size):

@@ -8,13 +8,21 @@ from pathlib import Path
 import torch
 
 from .. import cfg, weights
-from ..data import Loader
-from ..files import atomic
+from ..data import DataFile, Loader
 from ..network import Network
 from ..ops.precision import WORDS
-from ..train import Plan, Trainer, map_interval, weights_interval
+from ..train import (
+    Plan,
+    Trainer,
+    fit_subdivisions,
+    largest_size,
+    map_interval,
+    weights_interval,
+)
+from . import resume
 from .changes import anchor_heads, override, set_anchors
-from .report import finish, line
+from .refusals import refuse
+from .report import finish, heads_line, line
 from .source import detection_heads, detector_classes, open_part, open_source
 
 __all__ = ["anchor_heads", "detection_heads", "detector_classes", "open_part", "run"]
@@ -22,43 +30,98 @@ __all__ = ["anchor_heads", "detection_heads", "detector_classes", "open_part", "
 
 def run(args, console):
     """`python -m yolo train`: returns the exit code."""
-    sections = cfg.read(args.cfg, strict=args.strict)
+    name = Path(args.cfg).stem
+    out = output_folder(args, name)
+    found = resume.find(args, out, name, console.say)
+    sections = resume.read_cfg(args, found, console.say)
+    flags = resume.settle(args, found, console.say)
     override(sections, args)
     net = Network(sections, seed=args.seed)
+    refuse(net)
     source = open_source(net, args, console)
+    if found:
+        net.to(args.device)
+    else:
+        net = begin(net, source, args, console)
+    record = {
+        "flags": flags,
+        "names": source.names,
+        "images": len(source.train),
+        "max_batches": net.options.max_batches,
+        "cfg_file": resume.fingerprint(Path(args.cfg).read_bytes()),
+    }
+    if found and found.state["images"] != len(source.train):
+        console.say(
+            f"the data had {found.state['images']} images, now {len(source.train)}: they come in "
+            "another order from here on"
+        )
+    return train(net, source, out, name, args, console, record, found)
+
+
+def output_folder(args, name):
+    """--out, or `backup` of the .data file, or runs/NAME."""
+    backup = DataFile.read(args.data).get("backup") if args.data and not args.out else None
+    return Path(args.out or backup or Path("runs") / name)
+
+
+def begin(net, source, args, console):
+    """The network at the start of a training: anchors, weights, counters, subdivisions."""
     if args.anchors:
         set_anchors(net, source.train, console)
-        net = Network(sections, seed=args.seed)
+        net = Network(net.sections, seed=args.seed)
     if args.weights:
         weights.load(net, args.weights)
     if args.clear:
         net.seen = net.iteration = 0
     net.to(args.device)
-    name = Path(args.cfg).stem
-    out = Path(args.out) if args.out else source.backup or Path("runs") / name
-    out.mkdir(parents=True, exist_ok=True)
-    atomic(out / f"{name}.cfg", cfg.dump(sections))
-    atomic(out / f"{name}.names", "\n".join(source.names) + "\n")
-    train(net, source, out, name, args, console)
-    return 0
+    if args.auto_batch:
+        fit_subdivisions(net, largest_size(net), torch.device(args.device), console.say)
+    return net
 
 
-def train(net, source, out, name, args, console):
-    """Runs the Trainer, then measures the result and draws some of it."""
+def train(net, source, out, name, args, console, record, found):
+    """Runs the Trainer, then measures the result and draws some of it; returns the exit code."""
     options = net.options
-    if net.iteration >= options.max_batches:
+    iteration = found.state["iteration"] if found else net.iteration
+    if found and iteration >= options.max_batches:
+        console.say(f"the training is complete: iteration {iteration} of {options.max_batches}")
+        return 0
+    if iteration >= options.max_batches:
         raise net.sections[0].error(
-            f"nothing to train: iteration {net.iteration} of max_batches={options.max_batches}; "
+            f"nothing to train: iteration {iteration} of max_batches={options.max_batches}; "
             "set --iterations, or count from 0 again with --clear",
             "max_batches",
         )
-    plan = Plan(
-        out,
-        name,
-        options.max_batches,
-        map_every=map_interval(len(source.train), options.effective_batch) if args.map else None,
-        save_every=weights_interval(options.max_batches),
-        precision=args.precision,
+    loaders = []
+
+    def open_batches(position, number, sizes):
+        loader = Loader(
+            source.train,
+            options.mini_batch,
+            *largest_size(net),
+            augment=source.augment,
+            workers=args.workers,
+            seed=args.seed,
+            start=position,
+            number=number,
+            sizes=sizes,
+        )
+        loaders.append(loader)
+        return loader
+
+    trainer = Trainer(
+        net,
+        open_batches,
+        plan_of(args, options, source, out, name, record),
+        source.valid,
+        report=lambda p: console.progress(
+            p.iteration, options.max_batches, line(p), stays=p.map is not None, more=heads_line(p)
+        ),
+        say=console.say,
+        device=args.device,
+        measure=source.measure,
+        texts={f"{name}.cfg": cfg.dump(net.sections), f"{name}.names": lines(source.names)},
+        checkpoint=found,
     )
     console.say(
         f"{name}: {options.max_batches} iterations of {options.effective_batch} images "
@@ -66,36 +129,53 @@ def train(net, source, out, name, args, console):
         f"{torch.get_num_threads()} threads, {WORDS[args.device][args.precision]}; "
         f"results in {out}"
     )
-    if options.ema_alpha:
-        console.say("ema_alpha is set: averaged weights are not built yet, training goes without")
-    loader = Loader(
-        source.train,
-        options.mini_batch,
-        *net.input_shape[1:],
-        augment=source.augment,
-        workers=args.workers,
-        seed=args.seed,
-        start=net.seen,
-    )
-    with loader as batches:
-        trainer = Trainer(
-            net,
-            batches,
-            plan,
-            source.valid,
-            report=lambda p: console.progress(
-                p.iteration, plan.max_batches, line(p), stays=p.map is not None
-            ),
-            device=args.device,
-            measure=source.measure,
-        )
-        trainer.run()
-    if loader.unlabelled or loader.broken:
+    trainer.run()
+    say_broken(loaders, console)
+    if trainer.stop.signal is not None:
         console.say(
-            f"{len(loader.unlabelled)} images without a label file were taken as empty, "
-            f"{len(loader.broken)} broken ones were replaced"
+            f"{trainer.ended}: stopped after iteration {net.iteration}; go on with --resume"
         )
+        return trainer.stop.exit_code
+    if trainer.ended:
+        console.say(f"ended after iteration {net.iteration}: {trainer.ended}")
     if source.valid:
         # with --map the last iteration was measured
-        result = trainer.result or source.measure(net, source.valid, precision=args.precision)
+        measured = trainer.result if trainer.rhythm.due(net.iteration) else None
+        result = measured or source.measure(net, source.valid, precision=args.precision)
         finish(net, source, result, out, console)
+    return 0
+
+
+def plan_of(args, options, source, out, name, record):
+    """The flags as the Trainer takes them."""
+    interval = map_interval(len(source.train), options.effective_batch)
+    return Plan(
+        out,
+        name,
+        map_every=interval if args.map else None,
+        save_every=weights_interval(options.max_batches),
+        keep=args.keep,
+        precision=args.precision,
+        seed=args.seed,
+        on_nan=args.on_nan,
+        patience=args.patience,
+        max_hours=args.max_hours,
+        tensorboard=args.tensorboard,
+        record=record,
+    )
+
+
+def say_broken(loaders, console):
+    """How many images the run had to do without."""
+    unlabelled = set().union(*(loader.unlabelled for loader in loaders))
+    broken = set().union(*(loader.broken for loader in loaders))
+    if unlabelled or broken:
+        console.say(
+            f"{len(unlabelled)} images without a label file were taken as empty, "
+            f"{len(broken)} broken ones were replaced"
+        )
+
+
+def lines(names):
+    """The text of a .names file."""
+    return "\n".join(names) + "\n"

@@ -30,6 +30,17 @@ def override(sections, args):
         sections[0].set(key.strip(), value.strip())
     if args.classes:
         set_classes(sections, args.classes)
+    if args.freeze:
+        freeze(sections, args.freeze)
+
+
+def freeze(sections, layers):
+    """The first `layers` layers stay as they are: stopbackward=1 in the last of them."""
+    if layers >= len(sections) - 1:
+        raise sections[0].error(
+            f"--freeze {layers}: the network has {len(sections) - 1} layers, and some must train"
+        )
+    sections[layers].set("stopbackward", 1)
 
 
 def set_classes(sections, classes):

@@ -12,10 +12,10 @@ PICTURES = 12
 def line(progress):
     """The progress line: of one iteration, or of the first mini-batches before there is one."""
     p = progress
-    if math.isnan(p.loss):
+    if not p.images:
         return f"mini-batch {p.mini_batch}"
     parts = [
-        f"loss {p.loss:.3f}",
+        f"loss {p.loss:.3f}" if math.isfinite(p.loss) else "loss -",
         f"avg {p.avg_loss:.3f}",
         f"rate {p.rate:.2g}",
         f"{p.images_per_second:.1f} img/s",
@@ -26,12 +26,21 @@ def line(progress):
         parts.append(f"mAP {100 * p.last_map:.2f}%")
         parts.append(f"best {100 * p.best_map:.2f}%")
     if p.skipped:
-        parts.append(f"{p.skipped} broken images skipped")
+        parts.append(f"{p.skipped} iterations not finite")
+    if p.broken:
+        parts.append(f"{p.broken} broken images skipped")
     return "  ".join(parts)
 
 
+def heads_line(progress):
+    """The averages of each head over the latest iteration; `-` where it saw no object."""
+    return "\n".join(f"  head {layer}: {found}" for layer, found in progress.heads.items())
+
+
 def clock(seconds):
-    """1:02:03 or 2:03."""
+    """1:02:03 or 2:03; `-` where it is not known."""
+    if not math.isfinite(seconds):
+        return "-"
     seconds = int(seconds)
     hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,16 +1,26 @@
-"""Training: the loop (trainer), what it is asked to do and where it stands (progress), its table
-(metrics), and what it says when a number is not finite (finite)."""
+"""Training.
 
-from .metrics import MetricsFile
+trainer    the loop                          step      one iteration, wholly or not at all
+progress   what is asked, where it stands    sizes     `random`: training at changing sizes
+output     the files of a run                average   ema_alpha
+state      what a checkpoint holds           memory    --auto-batch, out of memory
+metrics    metrics.csv                       finite    numbers that are not finite
+board      TensorBoard                       stop      Ctrl-C and SIGTERM
+"""
+
+from .memory import fit_subdivisions
 from .progress import Plan, Progress, map_interval, weights_interval
-from .trainer import Trainer, TrainError
+from .sizes import largest_size
+from .step import TrainError
+from .trainer import Trainer
 
 __all__ = [
-    "MetricsFile",
     "Plan",
     "Progress",
     "TrainError",
     "Trainer",
+    "fit_subdivisions",
+    "largest_size",
     "map_interval",
     "weights_interval",
 ]

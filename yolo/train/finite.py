@@ -1,6 +1,19 @@
-"""Which number was the first that is not finite."""
+"""A loss or gradient that is not finite: where it began, and the batch that did it, as evidence."""
+
+import json
 
 import torch
+from safetensors.torch import save_file
+
+from ..files import staged
+
+
+def gradients_finite(net):
+    """True when no gradient holds NaN or infinity (one norm over all of them)."""
+    grads = [p.grad for p in net.parameters() if p.grad is not None]
+    if not grads:
+        return True
+    return bool(torch.stack(torch._foreach_norm(grads)).isfinite().all())
 
 
 def first_non_finite(net, x):
@@ -18,3 +31,29 @@ def first_non_finite(net, x):
             if not output.isfinite().all():
                 return f"first in the output of layer {layer.index} [{layer.section.name}]"
     return "every layer's output is finite, the loss is not"
+
+
+class NotFinite(Exception):
+    """A mini-batch whose loss or gradient (`what`) is not finite, and where that began."""
+
+    def __init__(self, what, where, batch):
+        super().__init__(what)
+        self.what, self.where, self.batch = what, where, batch
+
+    def describe(self, iteration, rate):
+        """A sentence with the iteration, the layer, the rate and the images."""
+        paths = [str(path) for path in self.batch.paths]
+        shown = ", ".join(paths[:8]) + (" ..." if len(paths) > 8 else "")
+        return (
+            f"iteration {iteration}: the {self.what} is not finite ({self.where}; rate {rate:g}; "
+            f"images: {shown})."
+        )
+
+
+def save_evidence(path, batch, text):
+    """Writes the mini-batch: tensors `images` and `truth`; in the metadata the text and the paths
+    of the images (a JSON list)."""
+    tensors = {"images": batch.images.cpu().contiguous(), "truth": batch.truth.cpu().contiguous()}
+    paths = json.dumps([str(path) for path in batch.paths])
+    with staged(path) as temporary:
+        save_file(tensors, temporary, {"text": text, "paths": paths})

@@ -4,7 +4,11 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .metrics import METRICS
+from ..loss.head import Averages
+
+BASIC = ("iteration", "loss", "avg_loss", "rate", "map", "images", "skipped")
+TIMES = ("seconds", "wait_seconds", "images_per_second")  # differ from run to run
+PARTS = tuple(Averages().columns())  # of each head
 
 
 @dataclass
@@ -13,11 +17,18 @@ class Plan:
 
     out: Path
     name: str
-    max_batches: int
     map_every: int | None = None  # iterations between measurements; None: never
-    save_every: int = 1000
-    save_last_every: int = 100
+    save_every: int = 1000  # iterations between numbered weights
+    save_last_every: int = 100  # iterations between checkpoints
+    save_seconds: float = 600.0  # no longer than this between checkpoints
+    keep: int = 1  # older checkpoints
     precision: str = "fast"  # a word of ops.precision.WORDS for the device
+    seed: int = 0
+    on_nan: str = "stop"  # or "skip"
+    patience: int | None = None  # measurements without a better mAP before the run ends
+    max_hours: float | None = None
+    tensorboard: bool = False
+    record: dict = field(default_factory=dict)  # kept in the checkpoint: flags, data, names
 
 
 @dataclass
@@ -32,17 +43,25 @@ class Progress:
     map: float | None = None  # measured in this iteration
     last_map: float | None = None
     best_map: float | None = None
+    worse: int = 0  # measurements since the best
     images: int = 0
+    skipped: int = 0  # iterations whose numbers were not finite
+    skipped_in_row: int = 0
     seconds: float = 0.0
     wait_seconds: float = 0.0
     images_per_second: float = 0.0
     seconds_left: float = math.nan
-    skipped: int = 0
-    rows: list[dict] = field(default_factory=list)
+    broken: int = 0  # images that another one stood in for
+    height: int = 0
+    width: int = 0
+    heads: dict = field(default_factory=dict)  # layer -> Averages
 
     def row(self):
         """The values of one line of metrics.csv."""
-        return {key: getattr(self, key) for key in METRICS}
+        row = {key: getattr(self, key) for key in BASIC}
+        for layer, averages in self.heads.items():
+            row |= {f"{part}_{layer}": value for part, value in averages.columns().items()}
+        return row | {key: getattr(self, key) for key in TIMES}
 
 
 def map_interval(images, batch):

@@ -3,6 +3,9 @@
 One iteration is `subdivisions` mini-batches whose gradients add up, then one update
 (`batch` images in all). Loss and rate are the numbers that Darknet prints: the loss of an
 iteration is the mean over its mini-batches of `Report.cost`, the average moves by a tenth.
+
+A run may end anywhere and go on from its checkpoint as if it had not: everything that is random
+follows from the seed, the iteration and the number of images handed out.
 """
 
 import math
@@ -10,177 +13,330 @@ import time
 
 import torch
 
-from .. import evaluate, plot, weights
-from ..errors import YoloError
+from .. import evaluate
 from ..network import Network
-from ..ops import PrecisionError, precision
+from ..ops import PrecisionError
 from ..optimizer import DarknetSGD
 from ..schedule import Schedule
-from .finite import first_non_finite
-from .metrics import MetricsFile
+from .average import Average
+from .board import Board
+from .finite import NotFinite, save_evidence
+from .memory import MemoryLimit, is_out_of_memory, more_subdivisions, set_subdivisions
+from .metrics import columns
+from .output import Output
 from .progress import Plan, Progress
+from .sizes import Rhythm, Sizes, random_of
+from .state import capture, restore, seed_generators, verify
+from .step import Before, Outcome, TrainError, accumulate
+from .stop import Interrupted, Stop
 
-
-class TrainError(YoloError, RuntimeError):
-    """Training cannot go on; the message names iteration, layer and images."""
+SKIPS_IN_ROW = 10  # iterations that are not finite before --on-nan skip gives up
 
 
 class Trainer:
     """Runs a network over batches; `report` is called with the progress after each iteration.
 
-    `batches` yields `Batch`es of one mini-batch each, forever, and counts in `waited` the
-    seconds that its consumer waited. `measure` is a function of the network, `valid` (None: it is
-    never called) and `precision` to a result with a `score`.
+    open_batches: function of (position, number, sizes) as `data.Loader` takes them (start, number,
+    sizes) -> an iterator of `Batch`es with `waited` (seconds), and `close()`. measure: function of
+    the network, `valid` (None: it is never called) and `precision` to a result with a `score`.
+    say: a line for the user. texts: small files of the run.
     """
 
     def __init__(
         self,
         net: Network,
-        batches,
+        open_batches,
         plan: Plan,
         valid=None,
-        report=None,
+        report=lambda progress: None,
+        say=lambda text: None,
         device="cpu",
         measure=evaluate.evaluate,
+        texts=None,
+        checkpoint=None,
     ):
         if plan.precision == "fp16":
             raise PrecisionError(
                 "training in fp16 needs scaled losses, which are not built: small gradients would "
                 "become 0; bf16 has the range of float32"
             )
-        self.net, self.batches, self.plan, self.valid = net, batches, plan, valid
-        self.evaluate = measure
-        self.report = report or (lambda progress: None)
+        self.net, self.open_batches, self.plan, self.valid = net, open_batches, plan, valid
+        self.report, self.say, self.evaluate = report, say, measure
         self.device = torch.device(device)
         self.schedule = Schedule(net.options)
         self.optimizer = DarknetSGD(net)
+        self.average = Average(net)
+        self.output = Output(plan, columns(net), texts, say)
         self.progress = Progress(iteration=net.iteration)
-        self.next_map = None
+        self.position, self.booked = net.seen, net.iteration
+        if checkpoint:
+            verify(checkpoint)
+        start = checkpoint.state["start"] if checkpoint else net.iteration
+        self.rhythm = _rhythm(plan, net.options, start)
+        self.sizes = Sizes(net.options, random_of(net), self.rhythm, start, plan.seed)
+        self.size = tuple(net.input_shape[1:])  # of the cfg
+        self.batches, self.board, self.stop = None, None, Stop()
+        self.whole = True  # False: an iteration is under way, or was broken off in its update
         self.result = None  # of the last measurement
-        if plan.map_every is not None:
-            self.next_map = max(net.options.burn_in, net.iteration + plan.map_every)
+        self.ended = None  # why, if not because all iterations are done
+        if checkpoint:
+            restore(self, checkpoint)
+        elif net.iteration:
+            self._earlier_rows()
+
+    def _earlier_rows(self):
+        """A run that starts from the weights of an earlier one in the same folder goes on in its
+        metrics.csv."""
+        if self.output.metrics.path.is_file():
+            self.output.metrics.read(self.net.iteration)
+
+    # --- the loop
 
     def run(self):
-        """Trains up to `max_batches`; returns the final progress. The last weights are saved
-        whatever ends the run."""
+        """Trains up to `max_batches`, or until it is told to end (`ended` says why); returns the
+        progress. A checkpoint and the last weights are left whatever ends the run."""
         plan, net = self.plan, self.net
-        plan.out.mkdir(parents=True, exist_ok=True)
-        last_numbered = last_saved = net.iteration
-        with MetricsFile(plan.out / "metrics.csv", net.iteration) as metrics:
-            self.progress.rows.extend(metrics.rows)
-            try:
-                while net.iteration < plan.max_batches:
-                    self.iterate()
-                    it = net.iteration
-                    if self.next_map is not None and (
-                        it >= self.next_map or it == plan.max_batches
-                    ):
-                        self.measure()
-                    metrics.write(self.progress.row())
-                    self.progress.rows.append(self.progress.row())
-                    if it >= last_numbered + plan.save_every or it % plan.save_every == 0:
-                        self.save(str(it))
-                        last_numbered = it
-                    if it >= last_saved + plan.save_last_every or it % plan.save_last_every == 0:
-                        self.save("last")
-                        last_saved = it
-                        self.chart()
-                    self.report(self.progress)
-                    self.progress.map = None
-            except BaseException:
-                self.save("last")
-                self.chart()
-                raise
-        self.save("final")
-        self.chart()
+        self._check_sizes()
+        if plan.tensorboard:
+            self.board = Board(plan.out / "tensorboard", net.iteration)
+        self.output.prepare(capture(self), net)
+        self.saved = self.saved_weights = self.numbered = net.iteration
+        self.started = self.saved_at = time.monotonic()
+        try:
+            with self.stop:
+                self._loop()
+        except BaseException:
+            self._leave()
+            raise
+        finally:
+            self._close()
         return self.progress
 
-    def iterate(self):
-        """One iteration: forward and backward over every mini-batch, then the update."""
-        net, progress = self.net, self.progress
-        started, waited = time.perf_counter(), self.batches.waited
-        net.train()
-        statistics = [buffer.clone() for buffer in net.buffers()]
-        subdivisions = net.options.subdivisions
-        loss, paths, images = 0.0, [], 0
-        for progress.mini_batch in range(subdivisions):
-            if progress.mini_batch:
-                self.report(progress)
-            batch = next(self.batches)
-            net.seen += len(batch.images)
-            images += len(batch.images)
-            paths += batch.paths
-            x = batch.images.to(self.device, non_blocking=True)
-            with precision(self.plan.precision):
-                report = net.loss(x, batch.truth.to(self.device))
-                if not math.isfinite(report.cost):
-                    self.refuse(statistics, x, paths, "loss")
-                report.total.backward()
-            loss += report.cost / subdivisions
-            progress.skipped = getattr(self.batches, "skipped", 0)
-        if not self.gradients_finite():
-            self.refuse(statistics, x, paths, "gradient")
-        net.iteration += 1
-        progress.rate = self.schedule.rate(net.seen // images)
-        self.optimizer.step(progress.rate, images)
-        self.advance(loss, images, time.perf_counter() - started, self.batches.waited - waited)
+    def _loop(self):
+        if self.booked < self.net.iteration:  # it ended while mAP was being measured
+            self.finish_iteration()
+        while self.net.iteration < self.net.options.max_batches and not self._should_end():
+            self.iterate()
+            self.finish_iteration()
+        if self.ended is None:
+            self.output.save_weights(self.net, "final")
+        if self.saved < self.net.iteration:
+            self._save_last()
+        self.output.chart(self.net.options.max_batches)
 
-    def advance(self, loss, images, seconds, waited):
+    def _should_end(self):
+        """Whether a signal, --patience or --max-hours ends the run here."""
+        plan, hours = self.plan, (time.monotonic() - self.started) / 3600
+        if self.stop.signal is not None:
+            self.ended = self.stop.name
+        elif plan.patience and self.progress.worse >= plan.patience:
+            self.ended = f"no better mAP in {plan.patience} measurements"
+        elif plan.max_hours and hours >= plan.max_hours:
+            self.ended = f"{plan.max_hours:g} hours are over"
+        return self.ended is not None
+
+    def _leave(self):
+        """After an error: what was reached is saved, as far as that is possible."""
+        with self.output.attempt("the last checkpoint"):
+            if self.whole and self.saved < self.net.iteration:
+                self._save_last()
+            self.output.chart(self.net.options.max_batches)
+
+    def _close(self):
+        for part in (self.batches, self.board, self.output):
+            if part is not None:
+                part.close()
+
+    # --- one iteration
+
+    def iterate(self):
+        """One iteration, in smaller mini-batches where memory does not suffice."""
+        started = time.perf_counter()
+        _, *size = self.sizes(self.net.iteration)
+        if tuple(size) != tuple(self.net.input_shape[1:]):
+            self.net.resize(*size)
+        self.net.train()
+        outcome, waited = self._attempt()
+        while outcome is None:
+            outcome, waited = self._attempt()
+        self._advance(outcome, time.perf_counter() - started, waited)
+
+    def _attempt(self):
+        """(outcome, seconds waited for images); outcome None: once more, mini-batches are
+        smaller now."""
+        net, before = self.net, Before(self.net)
+        batches = self._batches()
+        waited = batches.waited
+        self.whole = False
+        seed_generators(self.plan.seed, net.iteration)
+        try:
+            outcome = accumulate(net, batches, self.device, self.plan.precision, self._between)
+        except NotFinite as found:
+            outcome = self._not_finite(found, before)
+        except BaseException as error:
+            before.back()
+            self.whole = True
+            if not is_out_of_memory(error):
+                raise
+            self._smaller(error)
+            return None, 0.0
+        else:
+            net.iteration += 1
+            self.progress.rate = self.schedule.rate(net.iteration)
+            self.optimizer.step(self.progress.rate, outcome.images)
+            self.average.update(net.iteration)
+            self.progress.skipped_in_row = 0
+        # as Darknet counts on saving, whatever dynamic_minibatch gave
+        net.seen = net.iteration * net.options.effective_batch
+        self.position += outcome.images
+        self.whole = True
+        self.progress.broken = getattr(batches, "skipped", 0)
+        return outcome, batches.waited - waited
+
+    def _batches(self):
+        """The stream of mini-batches, opened where the run stands."""
+        if self.batches is None:
+            subdivisions = self.net.options.subdivisions
+            self.batches = self.open_batches(
+                self.position,
+                self.net.iteration * subdivisions,
+                lambda number: self.sizes(number // subdivisions),
+            )
+        return self.batches
+
+    def _close_batches(self):
+        self.batches.close()
+        self.batches = None
+
+    def _between(self, number):
+        self.progress.mini_batch = number
+        self.report(self.progress)
+
+    def _smaller(self, error):
+        """Out of memory: from now on half the images at a time, the batch as it was."""
+        self._close_batches()
+        more = more_subdivisions(self.net.options)
+        if more is None:
+            raise MemoryLimit(
+                f"iteration {self.net.iteration + 1}: a mini-batch of one image does not fit into "
+                f"memory ({str(error).splitlines()[0]}); lower width and height"
+            ) from None
+        set_subdivisions(self.net, more)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.say(
+            f"out of memory in iteration {self.net.iteration + 1}: the iteration is done again "
+            f"with {more} subdivisions of {self.net.options.mini_batch} images"
+        )
+
+    def _not_finite(self, found, before):
+        """Stops at a number that is not finite, or leaves the iteration out (--on-nan skip)."""
+        net, progress, plan = self.net, self.progress, self.plan
+        progress.rate = self.schedule.rate(net.iteration + 1)
+        text = found.describe(net.iteration + 1, progress.rate)
+        path = plan.out / f"{plan.name}_nonfinite_{net.iteration + 1}.safetensors"
+        with self.output.attempt("the evidence"):
+            save_evidence(path, found.batch, text)
+            text += f" The mini-batch is in {path}."
+        before.back()
+        self.whole = True
+        progress.skipped_in_row += 1
+        if plan.on_nan != "skip" or progress.skipped_in_row > SKIPS_IN_ROW:
+            raise TrainError(
+                f"{text} The weights before it are in {plan.out / plan.name}_last.weights. Lower "
+                "the learning rate, lengthen burn_in, or look at these images and their labels."
+            )
+        self.say(f"{text} The iteration is skipped.")
+        progress.skipped += 1
+        net.iteration += 1  # its images count as seen, whichever of them were looked at
+        images = net.options.subdivisions * self.sizes(net.iteration - 1)[0]
+        self._close_batches()
+        return Outcome(math.nan, images)
+
+    def _advance(self, outcome, seconds, waited):
         """Books one finished iteration."""
-        progress = self.progress
+        progress, loss = self.progress, outcome.loss
         progress.iteration = self.net.iteration
         progress.loss = loss
         average = progress.avg_loss
-        progress.avg_loss = 0.9 * average + 0.1 * loss if math.isfinite(average) else loss
-        progress.images += images
+        if math.isfinite(loss):
+            progress.avg_loss = 0.9 * average + 0.1 * loss if math.isfinite(average) else loss
+        progress.heads = outcome.heads
+        progress.height, progress.width = self.net.input_shape[1:]
+        progress.images += outcome.images
         progress.seconds, progress.wait_seconds = seconds, waited
-        progress.images_per_second = images / seconds
-        left = (self.plan.max_batches - self.net.iteration) * seconds
+        progress.images_per_second = outcome.images / seconds
+        left = (self.net.options.max_batches - self.net.iteration) * seconds
         smooth = progress.seconds_left
         progress.seconds_left = 0.9 * smooth + 0.1 * left if math.isfinite(smooth) else left
 
-    def gradients_finite(self):
-        """True when no gradient holds NaN or infinity (one norm over all of them)."""
-        grads = [p.grad for p in self.net.parameters() if p.grad is not None]
-        if not grads:
-            return True
-        return bool(torch.stack(torch._foreach_norm(grads)).isfinite().all())
+    # --- after an iteration
 
-    def refuse(self, statistics, x, paths, what):
-        """Stops at a non-finite number: the last good state goes to NAME_last.weights."""
-        where = first_non_finite(self.net, x)
-        with torch.no_grad():
-            for buffer, good in zip(self.net.buffers(), statistics, strict=True):
-                buffer.copy_(good)
-        self.net.zero_grad(set_to_none=True)
-        shown = ", ".join(str(p) for p in paths[:8]) + (" ..." if len(paths) > 8 else "")
-        raise TrainError(
-            f"iteration {self.net.iteration + 1}: the {what} is not finite ({where}; rate "
-            f"{self.progress.rate:g}; images: {shown}). The weights before it are in "
-            f"{self.plan.out / (self.plan.name + '_last.weights')}. Lower the learning rate, "
-            "lengthen burn_in, or look at these images and their labels."
-        )
+    def finish_iteration(self):
+        """Measures and saves what is due, then reports."""
+        iteration, progress = self.net.iteration, self.progress
+        progress.map = None
+        if self.rhythm.due(iteration):
+            try:
+                self.measure()
+            except Interrupted:
+                return  # the loop ends; a run that goes on begins with this measurement
+        row = progress.row()
+        self.output.book(row)
+        self.booked = iteration
+        if self.board:
+            self.board.add(row)
+        self._save_due(iteration)
+        self.report(progress)
+
+    def _save_due(self, iteration):
+        plan = self.plan
+        if iteration >= self.numbered + plan.save_every or iteration % plan.save_every == 0:
+            with self.output.attempt(f"{plan.name}_{iteration}.weights"):
+                self.output.save_weights(self.net, str(iteration))
+            self.numbered = iteration
+        period = plan.save_last_every
+        due = iteration >= self.saved_weights + period or iteration % period == 0
+        late = time.monotonic() - self.saved_at >= plan.save_seconds
+        if due or late or self.output.try_again():
+            with self.output.attempt("the checkpoint"):
+                self._save_last()
+                self.output.chart(self.net.options.max_batches)
+            self.saved_weights, self.saved_at = iteration, time.monotonic()
+
+    def _save_last(self):
+        """Checkpoint, NAME_last.weights, and NAME_ema.weights once there is an average."""
+        self.output.save(capture(self))
+        self.saved = self.net.iteration
+        self.output.save_weights(self.net, "last")
+        if self.average.tensors:
+            with self.average.inside():
+                self.output.save_weights(self.net, "ema")
 
     def measure(self):
         """Mean average precision, or top-1 accuracy, on the validation data; keeps the best."""
-        progress = self.progress
-        plan = self.plan
-        result = self.evaluate(self.net, self.valid, precision=plan.precision)
+        progress, plan = self.progress, self.plan
+        if tuple(self.net.input_shape[1:]) != self.size:
+            self.net.resize(*self.size)
+        with self.stop.at_once():
+            result = self.evaluate(self.net, self.valid, precision=plan.precision)
         self.result = result
         progress.map = progress.last_map = result.score
-        if progress.best_map is None or result.score >= progress.best_map:
+        better = progress.best_map is None or result.score > progress.best_map
+        progress.worse = 0 if better else progress.worse + 1
+        if better or result.score == progress.best_map:
             progress.best_map = result.score
-            self.save("best")
-        self.next_map = self.net.iteration + self.plan.map_every
+            with self.output.attempt(f"{self.plan.name}_best.weights"):
+                self.output.save_weights(self.net, "best")
 
-    def save(self, suffix):
-        """Writes NAME_SUFFIX.weights. Images of an iteration that was not finished do not count."""
-        self.net.seen = self.net.iteration * self.net.options.effective_batch
-        weights.save(self.net, self.plan.out / f"{self.plan.name}_{suffix}.weights")
+    def _check_sizes(self):
+        """Every size that may come, before the first step."""
+        for size in sorted(self.sizes.all()):
+            self.net.resize(*size)
+        self.net.resize(*self.size)
 
-    def chart(self):
-        """Rewrites chart.png."""
-        if self.progress.rows:
-            plot.chart(
-                self.progress.rows, self.plan.out / "chart.png", max_batches=self.plan.max_batches
-            )
+
+def _rhythm(plan, options, start):
+    """First measured is after the burn-in."""
+    first = max(options.burn_in, start + (plan.map_every or 0))
+    return Rhythm(first, plan.map_every, options.max_batches)
