@@ -9,6 +9,7 @@ PATIENCE = "with --map: end after N measurements without a better one"
 AUTO_BATCH = "as few subdivisions as fit into memory; the batch stays as it is"
 ON_NAN = "at a loss or gradient that is not finite: stop (default), or skip the iteration"
 RESUME = "go on from this checkpoint; without CKPT from the newest good one in the output folder"
+SAVE = "iterations between checkpoints; default: savelast of the .data file, or 100"
 KEEP = "older checkpoints to keep (default: 1)"
 
 
@@ -48,6 +49,7 @@ def _add_resume(command):
     begin = command.add_mutually_exclusive_group()
     begin.add_argument("--resume", nargs="?", const="", metavar="CKPT", help=RESUME)
     begin.add_argument("--fresh", action="store_true", help="write over an unfinished training")
+    command.add_argument("--save-every", type=positive, metavar="N", help=SAVE)
     command.add_argument("--keep", type=natural, default=1, metavar="N", help=KEEP)
 
 

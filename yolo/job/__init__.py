@@ -149,11 +149,13 @@ def train(net, source, out, name, args, console, record, found):
 def plan_of(args, options, source, out, name, record):
     """The flags as the Trainer takes them."""
     interval = map_interval(len(source.train), options.effective_batch)
+    data = DataFile.read(args.data) if args.data else DataFile("")
     return Plan(
         out,
         name,
         map_every=interval if args.map else None,
-        save_every=weights_interval(options.max_batches),
+        save_every=data.number("saveweights", weights_interval(options.max_batches)),
+        save_last_every=args.save_every or data.number("savelast", 100),
         keep=args.keep,
         precision=args.precision,
         seed=args.seed,
