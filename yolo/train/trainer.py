@@ -256,7 +256,7 @@ class Trainer:
     def _advance(self, outcome, seconds, waited):
         """Books one finished iteration."""
         progress, loss = self.progress, outcome.loss
-        progress.iteration = self.net.iteration
+        progress.iteration, progress.mini_batch = self.net.iteration, 0
         progress.loss = loss
         average = progress.avg_loss
         if math.isfinite(loss):

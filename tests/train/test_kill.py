@@ -1,0 +1,106 @@
+"""Runs that are really killed, at moments nobody chose, also in the middle of a save."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_run import assert_same, network, trainer
+
+from yolo.checkpoint import Series, read
+
+CHANGES = (("random=0", "random=1"), ("learning_rate=0.01", "learning_rate=0.001"))
+
+
+class Server:
+    """Forks runs in a program of its own, so that a run begins at once."""
+
+    def __enter__(self):
+        here = Path(__file__).resolve()
+        self.process = subprocess.Popen(
+            [sys.executable, here.with_name("small_run.py")],
+            env=os.environ | {"PYTHONPATH": str(here.parents[2]), "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(30)
+
+    def start(self, **job):
+        """A run; gives its process id."""
+        print(json.dumps(job), file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+    def ended(self):
+        """How the run ended: 0, or minus the signal."""
+        return os.waitstatus_to_exitcode(int(self.process.stdout.readline()))
+
+
+def kill_again_and_again(folder, kills, keep, rng):
+    """Kills runs that save after every iteration; after each the newest checkpoint must be good
+    and not behind the one before. Gives how many kills came during a save."""
+    reached, saving = -1, 0
+    with Server() as server:
+        for _ in range(kills):
+            process = server.start(out=str(folder), iterations=10**6, keep=keep)
+            until = time.monotonic() + 60
+            while newest(folder, reached) is None and time.monotonic() < until:
+                time.sleep(0.005)
+            time.sleep(rng.uniform(0, 0.08))
+            os.kill(process, signal.SIGKILL)
+            assert server.ended() == -signal.SIGKILL
+            saving += any(p.name.startswith(".micro") and ".ckpt." in p.name for p in left(folder))
+            said = []
+            found = Series(folder, "micro").newest(said.append)
+            assert found is not None and said == []
+            assert found[1].state["iteration"] >= reached
+            reached = found[1].state["iteration"]
+        assert server.start(out=str(folder), iterations=reached + 5, keep=keep)
+        assert server.ended() == 0
+    return saving
+
+
+def newest(folder, behind):
+    """The iteration of the checkpoint once it is beyond `behind`."""
+    try:
+        iteration = read(folder / "micro.ckpt").state["iteration"]
+    except OSError:
+        return None
+    return iteration if iteration > behind else None
+
+
+def left(folder):
+    return list(folder.iterdir())
+
+
+def compare(folder, whole_folder):
+    """The run that was killed so often is the run that never was."""
+    found = read(folder / "micro.ckpt")
+    settings = dict(save_last_every=10**9, save_every=10**9)
+    whole = trainer(whole_folder, found.state["iteration"], network(CHANGES), **settings)
+    whole.run()
+    again = trainer(folder, found.state["iteration"], network(CHANGES, seed=9), checkpoint=found)
+    assert_same(whole, again)
+
+
+def test_killed_a_few_times(tmp_path):
+    kill_again_and_again(tmp_path / "a", 5, 1, random.Random(0))
+    compare(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_killed_two_hundred_times(tmp_path):
+    saving = kill_again_and_again(tmp_path / "a", 200, 2, random.Random(1))
+    print(f"{saving} of 200 kills came during a save")
+    assert saving > 5
+    compare(tmp_path / "a", tmp_path / "b")
