@@ -247,8 +247,8 @@ def test_keys_that_every_layer_has():
         ("[shortcut]", "[shortcutt]", r"\[shortcutt\] is not a known .* did you mean 'shortcut'"),
         (
             "[shortcut]",
-            "[contrastive]",
-            r"\[contrastive\] is a section of Darknet",
+            "[iseg]",
+            r"\[iseg\] cannot be built",
         ),
         ("[shortcut]", "[net]", "must be the first section"),
         ("width=32", "width=0", "needs width, height and channels"),

@@ -261,7 +261,7 @@ def _layer_class(section):
     if section.name in LAYERS:
         return LAYERS[section.name]
     if section.name in ABSENT:
-        raise section.error("is a section of Darknet that this program does not build")
+        raise section.error(f"cannot be built: this section {ABSENT[section.name]}")
     if section.name in ("net", "network"):
         raise section.error("must be the first section, and stand only once")
     raise section.error(f"is not a known section{suggestion(section.name, LAYERS)}")

@@ -62,9 +62,49 @@ def test_labels_that_do_not_fit(layer, image, labels, words):
         layer("[softmax]", (5, 1, 1)).loss(image(3, 5, 1, 1), labels, STATE)
 
 
-def test_tree_is_refused(build):
-    with pytest.raises(CfgError, match="tree is not available"):
-        build("[softmax]\ntree=data/9k.tree")
+def test_one_softmax_for_all_pixels_is_refused(build):
+    with pytest.raises(CfgError, match="spatial is not available"):
+        build("[softmax]\nspatial=1")
+
+
+PARENTS = [-1, -1, -1, 0, 0, 3, 3, 2]  # three roots; 3, 4 below 0; 5, 6 below 3; 7 below 2
+GROUPS = [(0, 1, 2), (3, 4), (5, 6), (7,)]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    path = tmp_path / "eight.tree"
+    path.write_text("".join(f"class{i} {p}\n" for i, p in enumerate(PARENTS)))
+    return path
+
+
+def test_hierarchy_of_classes(layer, image, tree):
+    """A label counts for the groups of its class and of those above it; others stay as they are."""
+    softmax = layer(f"[softmax]\ntemperature=2\ntree={tree}", (8, 1, 1))
+    x = image(3, 8, 1, 1)
+    y = torch.zeros(3, 8, dtype=torch.float64)
+    for group in GROUPS:
+        y[:, group] = torch.softmax(x.flatten(1)[:, group] / 2, 1)
+    torch.testing.assert_close(softmax(x).flatten(1), y)
+    loss = softmax.loss(x, torch.tensor([6, 1, 7]), STATE)
+    wanted, cost = torch.zeros_like(y), 0.0
+    for row, path in enumerate([(6, 3, 0), (1,), (7, 2)]):
+        for group in GROUPS:
+            for c in group if set(group) & set(path) else ():
+                wanted[row, c] = float(c in path) - y[row, c]
+                cost -= float(y[row, c].log()) if c in path else 0
+    torch.testing.assert_close(loss.delta.flatten(1), wanted)
+    assert loss.cost == pytest.approx(cost)
+    leaves = y[0, 6] * y[0, 3] * y[0, 0] + y[1, 1] + y[2, 7] * y[2, 2]
+    assert loss.averages.classes == pytest.approx(float(leaves))
+
+
+def test_an_answer_is_a_class_without_children(layer, tree):
+    softmax = layer(f"[softmax]\ntree={tree}", (8, 1, 1))
+    x = torch.zeros(1, 8, 1, 1, dtype=torch.float64)
+    x[0, [0, 3, 5]] = 3.0
+    assert softmax.loss(x, torch.tensor([5]), STATE).terms["right"] == 1
+    assert softmax.loss(x, torch.tensor([0]), STATE).terms["right"] == 0
 
 
 @pytest.mark.parametrize("kind", ["sse", "smooth", "masked"])

@@ -4,6 +4,7 @@ from .activation import Activation
 from .avgpool import Avgpool
 from .batchnorm import Batchnorm
 from .connected import Connected
+from .contrastive import Contrastive
 from .conv_lstm import ConvLstm
 from .cost import Cost
 from .crnn import Crnn
@@ -44,6 +45,7 @@ LAYERS = {
     "batchnorm": Batchnorm,
     "conn": Connected,
     "connected": Connected,
+    "contrastive": Contrastive,
     "conv": convolution,
     "conv_lstm": ConvLstm,
     "convolutional": convolution,
@@ -79,5 +81,6 @@ LAYERS = {
     "yolo": Yolo,
 }
 
-# Sections that Darknet knows and that are not built yet
-ABSENT = ("contrastive",)
+# Sections of Darknets that are not built, and why
+_ALONE = "is in one author's last version alone, and no network was published with it"
+ABSENT = {"iseg": _ALONE, "l2norm": _ALONE, "logistic": _ALONE}

@@ -7,6 +7,7 @@ from torch.autograd.function import once_differentiable
 
 from ..loss.head import Averages, HeadLoss, send
 from .layer import Layer
+from .tree import read_tree
 
 
 class Softmax(Layer):
@@ -19,10 +20,9 @@ class Softmax(Layer):
         self.groups = section.int("groups", 1, 1)
         self.temperature = section.float("temperature", 1.0, 1e-6)
         self.noloss = section.bool("noloss", False)
-        for key in ("tree", "spatial"):
-            if section.string(key, "0") != "0":
-                raise section.error(f"{key} is not available: there is one softmax a group", key)
+        self.refuse({"spatial": "the outputs of all pixels share one softmax"})
         self.begin(place)
+        self.tree = read_tree(section, prod(self.out_shape))
 
     def shape(self, x):
         if prod(x) % self.groups:
@@ -30,19 +30,33 @@ class Softmax(Layer):
         return prod(x), 1, 1
 
     def forward(self, x):
-        return _Softmax.apply(x, self.groups, self.temperature)
+        return _Through.apply(x, self.activate(x.detach()))
+
+    def activate(self, x):
+        """With a tree each class's probability given its parent."""
+        x = x.flatten(1) / self.temperature
+        if self.tree:
+            y = self.tree.softmax(x, 1)
+        else:
+            y = x.unflatten(1, (self.groups, -1)).softmax(2).flatten(1)
+        return y[:, :, None, None]
 
     def loss(self, x, truth, state):
         """truth: class numbers (N), or how much of each class (N, classes)."""
-        y = _softmax(x.detach(), self.groups, self.temperature)
         if self.noloss:
             return HeadLoss(0.0, torch.zeros_like(x), send(x, torch.zeros_like(x), 0.0))
-        target = class_targets(truth, y, state.options.label_smooth_eps)
+        y = self.activate(x.detach()).flatten(1)
+        smooth = 0.0 if self.tree else state.options.label_smooth_eps
+        target, counts = class_targets(truth, y, smooth), 1
+        label, found = target.argmax(1), y
+        if self.tree:
+            found = self.tree.leaves(self.tree.probabilities(y, 1), 1)
+            target, counts = self.tree.spread(target)
         # Darknet counts every class that is present at all fully, and leaves out 1 / temperature
         cost = -y.clamp(min=torch.finfo(y.dtype).tiny).log()[target != 0].sum().item()
-        delta = (target - y).view_as(x)
-        right = (y.flatten(1).argmax(1) == target.flatten(1).argmax(1)).sum().item()
-        averages = Averages(len(x), classes=(y.flatten(1) * target.flatten(1)).sum().item())
+        delta = ((target - y) * counts).view_as(x)
+        right = (found.argmax(1) == label).sum().item()
+        averages = Averages(len(x), classes=found.gather(1, label[:, None]).sum().item())
         return HeadLoss(cost, delta, send(x, delta, cost), averages, {"right": right})
 
 
@@ -63,20 +77,16 @@ def class_targets(truth, like, smooth=0.0):
     return target.scatter_(1, truth[:, None], 1 - smooth).view_as(like)
 
 
-def _softmax(x, groups, temperature):
-    parts = x.reshape(x.shape[0], groups, x[:1].numel() // groups)
-    return torch.softmax(parts / temperature, 2).reshape(x.shape[0], -1, 1, 1)
-
-
-class _Softmax(torch.autograd.Function):
-    """Backward hands the gradient through: a [cost] that follows differentiates nothing here."""
+class _Through(torch.autograd.Function):
+    """y, a function of x, whose gradient goes to x as it is: a [cost] that follows differentiates
+    nothing here."""
 
     @staticmethod
-    def forward(ctx, x, groups, temperature):
+    def forward(ctx, x, y):
         ctx.shape = x.shape
-        return _softmax(x, groups, temperature)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_y):
-        return grad_y.reshape(ctx.shape), None, None
+        return grad_y.reshape(ctx.shape), None

@@ -57,17 +57,26 @@ class Tree:
         later = above.flip(dim).cumsum(dim).flip(dim)  # how many from here on are above
         return probabilities * ((above == 1) & (later == 1))
 
-    def targets(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """labels (m,) -> (m, classes): 1 for the class and those above it, else 0; and a mask of
-        the groups that hold one of these, the only ones that the label says anything about."""
-        target = torch.zeros(len(labels), len(self.parents))
-        counts = torch.zeros(len(labels), self.groups, dtype=torch.bool)
-        for row, label in enumerate(labels.tolist()):
-            while label >= 0:
-                target[row, label] = 1
-                counts[row, self.group[label]] = True
-                label = self.parents[label]
-        return target.to(labels.device), counts[:, self.group].to(labels.device)
+    def leaves(self, probabilities: Tensor, dim: int) -> Tensor:
+        """Only those of classes without children, all others 0."""
+        inner = torch.tensor([i in set(self.parents) for i in range(len(self.parents))])
+        shape = [-1 if i == dim else 1 for i in range(probabilities.dim())]
+        return probabilities.masked_fill(inner.to(probabilities.device).view(shape), 0)
+
+    def spread(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """target (m, classes), not 0 for the classes of a label -> the same, 1 also for the classes
+        above these; and a mask of the groups that hold one of them, the only ones that the label
+        says anything about."""
+        target = target.clone()
+        for members, parents in reversed(self.levels):
+            below = torch.zeros_like(target).index_add_(
+                1, parents.to(target.device), (target[:, members] != 0).to(target)
+            )
+            target[below != 0] = 1
+        group = self.group.to(target.device).expand(target.shape)
+        none = target.new_zeros(len(target), self.groups)
+        held = none.scatter_add(1, group, (target != 0).to(target)) != 0
+        return target, held.gather(1, group)
 
 
 def read_tree(section, classes):

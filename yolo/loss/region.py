@@ -108,12 +108,11 @@ class _RegionPasses(Grid):
         layer = self.layer
         image, anchor, cell = self.at(taken)
         score = self.scores[image, anchor, :, cell]
+        target = torch.zeros_like(score).scatter(1, taken.labels[:, None], 1)
+        counts = torch.ones_like(score, dtype=torch.bool)
         if layer.tree:
-            target, counts = layer.tree.targets(taken.labels)
-        else:
-            target = torch.zeros_like(score).scatter(1, taken.labels[:, None], 1)
-            counts = torch.ones_like(score, dtype=torch.bool)
-        step = layer.class_scale * (target.to(score) - score)
+            target, counts = layer.tree.spread(target)
+        step = layer.class_scale * (target - score)
         if layer.focal_loss and not layer.tree:
             step = step * focal_factor(score.gather(1, taken.labels[:, None]))
         if by is not None:
