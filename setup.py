@@ -1,7 +1,8 @@
 """Builds yolo._C, and yolo/_cuda.so with the CUDA kernels where nvcc is found.
 
 YOLO_CUDA=auto|1|0   build the CUDA kernels: if possible, or fail, or never
-YOLO_CUDA_TARGETS    for which GPUs, as "80 90a"; by default this machine's, without one both
+YOLO_CUDA_TARGETS    for which GPUs, as "80 90a", or "release" for all that a wheel should serve;
+                     by default this machine's, without one 80 and 90a
 YOLO_WERROR=1        compiler warnings are errors
 """
 
@@ -73,9 +74,14 @@ def cuda_compiler():
     return None if wanted == "0" else nvcc
 
 
+# The tensor-core kernels copy asynchronously, which begins with sm_80.
+RELEASE = "80 86 89 90a 120"
+
+
 def cuda_targets():
-    """The GPUs to build for: YOLO_CUDA_TARGETS="80 90a", by default this machine's or all."""
+    """The GPUs to build for: YOLO_CUDA_TARGETS, by default this machine's, without one two."""
     named = os.environ.get("YOLO_CUDA_TARGETS")
+    named = RELEASE if named == "release" else named
     if named is None and Path("/dev/nvidia0").exists():
         return ["-arch=native"]
     code = [f"arch=compute_{t},code=sm_{t}" for t in (named or "80 90a").split()]

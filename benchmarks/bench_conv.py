@@ -1,6 +1,7 @@
 """Our convolutions beside PyTorch's (oneDNN on a CPU), layer by layer and pass by pass.
 
     python benchmarks/bench_conv.py --cfg cfg/yolov4-tiny.cfg --batch 8 --passes forward grad_x
+    python benchmarks/bench_conv.py --device cuda --cfg cfg/yolov3.cfg --batch 16 --precision bf16
 
 Shapes are the distinct convolutions of the cfg. Results are compared before anything is timed: a
 difference above the limit, or a NaN, ends the run. Times are medians over ABBA rounds; the ratio is
@@ -21,36 +22,16 @@ import torch.nn.functional as F
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
+from shapes import PASSES, layer_shapes  # noqa: E402
 from timing import CLOCKS, geometric_mean, header, paired  # noqa: E402
 
-from yolo import cfg  # noqa: E402
-from yolo.layers.convolutional import Convolutional  # noqa: E402
-from yolo.network import Network  # noqa: E402
 from yolo.ops import conv2d  # noqa: E402
 from yolo.ops.native import library  # noqa: E402
 from yolo.ops.precision import precision  # noqa: E402
-from yolo.ops.shapes import conv_shape  # noqa: E402
 
-PASSES = ("forward", "grad_x", "grad_weight")
+CUDA = ("bf16", "fp16", "tf32", "fp32")
 # Relative distance between the two float32 results, in the sense of least squares.
 LIMITS = {"exact": 1e-5, "fast": 1e-4}
-
-
-def layer_shapes(path, batch, height=None, width=None):
-    """ConvShape -> how often the network has it, in order of appearance."""
-    with torch.device("meta"):
-        net = Network(cfg.read(str(path)))
-    size = height or net.input_shape[1], width or net.input_shape[2]
-    if size != tuple(net.input_shape[1:]):
-        net.resize(*size)
-    found = {}
-    for layer in net.layers:
-        if isinstance(layer, Convolutional):
-            x = torch.empty(batch, *layer.in_shapes[0], device="meta")
-            place = layer.stride, layer.pad_cells, layer.dilation, layer.groups
-            shape = conv_shape(x, layer.weight, None, *place)
-            found[shape] = found.get(shape, 0) + 1
-    return found
 
 
 def contestants(a, wanted):
@@ -134,9 +115,22 @@ def parse(arguments=None):
     parser.add_argument("--passes", nargs="+", choices=PASSES, default=list(PASSES))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5, help="ABBA rounds")
-    parser.add_argument("--precision", choices=list(LIMITS), default="exact")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=(*LIMITS, *CUDA), help="default: exact, or bf16")
+    parser.add_argument("--pairs", type=int, default=50, help="CUDA: ABBA pairs of samples")
+    parser.add_argument(
+        "--warm",
+        dest="cold",
+        action="store_false",
+        help="CUDA: one set of buffers, whose inputs may lie in the cache",
+    )
+    parser.add_argument("--json", type=Path, help="CUDA: write the rows there")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     settings = parser.parse_args(arguments)
+    words = CUDA if settings.device == "cuda" else tuple(LIMITS)
+    settings.precision = settings.precision or words[0]
+    if settings.precision not in words:
+        parser.error(f"--precision {settings.precision}: {settings.device} has {', '.join(words)}")
     if settings.clock == "processor" and settings.threads != 1:
         parser.error("--clock processor sees the calling thread only: add --threads 1")
     return settings
@@ -144,6 +138,10 @@ def parse(arguments=None):
 
 def main(arguments=None):
     settings = parse(arguments)
+    if settings.device == "cuda":
+        from conv_cuda import run
+
+        return run(settings)
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     print(

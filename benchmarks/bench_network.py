@@ -2,6 +2,7 @@
 
     python benchmarks/bench_network.py                       the two figures of README
     python benchmarks/bench_network.py --cfg cfg/yolov4.cfg --size 608 --batch 1 --infer
+    python benchmarks/bench_network.py --device cuda --precision bf16 --batch 16 yolov3:416
     python benchmarks/bench_network.py --peers openvino,onnxruntime,opencv,torch yolov3:416
 
 All sides compute the same network in the same process, first once each to compare the results,
@@ -144,9 +145,15 @@ def race_peers(name, size, batch, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("networks", nargs="*", metavar="cfg:size", help="raced against --peers")
-    parser.add_argument("--device", choices=("cpu",), default="cpu")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--peers", type=lambda text: text.split(","), help=", ".join(PEERS))
-    parser.add_argument("--precision", choices=tuple(AGREE), default="fp32", help="with --peers")
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "tf32", "bf16", "fp16"),
+        default="fp32",
+        help="with --peers (fp32, bf16) or --device cuda",
+    )
+    parser.add_argument("--json", type=Path, help="--device cuda: write the rows there")
     parser.add_argument("--cfg", help="one network instead of the two of README")
     parser.add_argument("--size", type=int, default=416)
     parser.add_argument("--batch", type=int, default=1)
@@ -154,10 +161,15 @@ def main():
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--pairs", type=int, default=50, help="--device cuda: ABBA pairs")
     args = parser.parse_args()
     if unknown := set(args.peers or ()) - set(PEERS):
         parser.error(f"--peers: no {', '.join(sorted(unknown))}; choose from {', '.join(PEERS)}")
+    if args.device == "cpu" and args.precision not in AGREE:
+        parser.error(f"--precision {args.precision} is for --device cuda")
     torch.set_num_threads(args.threads)
+    if args.device == "cuda":
+        return on_cuda(args)
     print(header(args.threads))
     if args.peers:
         for item in args.networks or NETWORKS:
@@ -165,6 +177,20 @@ def main():
             race_peers(name, int(size), args.batch, args)
         return
     compare_torch(args)
+
+
+def on_cuda(args):
+    """Our CUDA plan beside PyTorch at its best."""
+    if not torch.cuda.is_available():
+        raise SystemExit("--device cuda: this machine, or this build of torch, has no GPU")
+    from network_cuda import run as race_cuda
+
+    cases = []
+    for item in args.networks or ("yolov3:416", "yolov4:608"):
+        name, size = item.split(":")
+        path = Path(name) if name.endswith(".cfg") else CFG / f"{name}.cfg"
+        cases.append((path.stem, network(path, int(size)).eval().cuda(), args.batch))
+    race_cuda(cases, args.precision, args.pairs, args.json)
 
 
 def compare_torch(args):

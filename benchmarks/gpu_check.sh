@@ -1,13 +1,14 @@
 #!/bin/sh
 # Everything that wants a GPU, part by part; a part goes on where the one before failed.
 #   sh benchmarks/gpu_check.sh                    all parts
-#   sh benchmarks/gpu_check.sh build test         some of: build probe test sanitize bench
+#   sh benchmarks/gpu_check.sh build test         some of: build probe test sanitize conv network train
+# Each part ends within 10 minutes; where a call may not last longer, ask for one part a call.
 # PYTHON names the interpreter with torch; RESULTS the folder for logs (default build/gpu).
 cd "$(dirname "$0")/.." || exit 1
 PYTHON=${PYTHON:-python}
 RESULTS=${RESULTS:-build/gpu}
-LIBRARY=$PWD/$RESULTS/kernels.so
-mkdir -p "$RESULTS"
+mkdir -p "$RESULTS" && RESULTS=$(cd "$RESULTS" && pwd) || exit 1
+LIBRARY=$RESULTS/kernels.so
 summary=""
 failed=0
 
@@ -35,27 +36,42 @@ tests() {
 sanitize() {
     for tool in memcheck racecheck; do
         YOLO_CUDA_LIBRARY=$LIBRARY part "$tool" 280 compute-sanitizer --tool "$tool" \
-            --error-exitcode 1 "$PYTHON" -m pytest tests/cuda/test_conv.py -k "implicit and shape0"
+            --error-exitcode 1 "$PYTHON" -m pytest tests/cuda/test_conv.py -k "(implicit and shape0) or (stem and shape3)"
     done
 }
-bench() {
+conv() {
     for precision in bf16 tf32; do
-        part "bench-$precision" 280 "$PYTHON" benchmarks/bench_cuda.py --precision "$precision" \
-            --json "$RESULTS/bench-$precision.json"
-        cat "$RESULTS/bench-$precision.log"
+        part "conv-$precision" 290 "$PYTHON" benchmarks/bench_conv.py --device cuda --batch 16 \
+            --cfg cfg/yolov3.cfg --precision "$precision" --pairs 20 \
+            --json "$RESULTS/conv-$precision.json"
     done
+}
+network() {
+    for batch in 1 16; do
+        part "network-$batch" 290 "$PYTHON" benchmarks/bench_network.py --device cuda \
+            --precision bf16 --batch "$batch" --json "$RESULTS/network-$batch.json" yolov3:416
+    done
+}
+train() {
+    part train 580 "$PYTHON" benchmarks/bench_train.py --cfg cfg/yolov4.cfg --size 608 --batch 16 \
+        --precision bf16 --pairs 10 --json "$RESULTS/train.json"
 }
 
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem --format=csv
-for wanted in ${*:-build probe test sanitize bench}; do
+parts=${*:-build probe test sanitize conv network train}
+for wanted in $parts; do
     case $wanted in
     build) build ;;
     probe) probe ;;
     test) tests ;;
     sanitize) sanitize ;;
-    bench) bench ;;
-    *) echo "no part '$wanted'; parts are build probe test sanitize bench" && failed=1 ;;
+    conv) conv ;;
+    network) network ;;
+    train) train ;;
+    *) echo "no part '$wanted'; parts are build probe test sanitize conv network train" && failed=1 ;;
     esac
 done
+tables=$(ls "$RESULTS"/*.json 2>/dev/null)
+if [ -n "$tables" ]; then "$PYTHON" benchmarks/report.py $tables || failed=1; fi
 echo "== summary$summary"
 exit $failed

@@ -45,6 +45,10 @@ Strides nhwc(int c, int h, int w) {
     return {int64_t(c) * h * w, 1, int64_t(c) * w, c};
 }
 
+int64_t im2col_workspace(const YoloConv* call, YoloPass) {
+    return yolo_cuda_conv_im2col_workspace(&call->shape, call->type);
+}
+
 void convolve(ConvShape a, YoloType type, int64_t (*workspace)(const YoloConv*, YoloPass),
               int (*run)(const YoloConv*, YoloPass, void*), const char* what) {
     a.p = (a.h + 2 * a.pad_y - a.dilation_y * (a.r - 1) - 1) / a.stride_y + 1;
@@ -57,17 +61,22 @@ void convolve(ConvShape a, YoloType type, int64_t (*workspace)(const YoloConv*, 
     call.x = x.data(), call.x_strides = nhwc(a.c, a.h, a.w);
     call.y = y.data(), call.y_strides = nhwc(a.k, a.p, a.q);
     call.splits = 2;
+    bool tensor_cores = workspace != im2col_workspace && workspace != yolo_cuda_depthwise_workspace;
+    bool stem = workspace == yolo_cuda_conv_stem_workspace;
+    std::vector<float> tiles(tensor_cores ? size_t(yolo_cuda_conv_implicit_tiles(&a)) * a.k * 3
+                                          : 0);
     for (YoloPass pass : {YOLO_FORWARD, YOLO_GRAD_X, YOLO_GRAD_WEIGHT}) {
+        if (stem && pass == YOLO_GRAD_X) continue;
         call.weight = pass == YOLO_GRAD_WEIGHT ? grad_weight.data() : weight.data();
         call.workspace_bytes = workspace(&call, pass);
         std::vector<char> room(size_t(call.workspace_bytes));
         call.workspace = room.data();
         check(run(&call, pass, nullptr), what);
+        if (pass != YOLO_FORWARD || !tensor_cores) continue;
+        call.tiles = tiles.data();  // the same without splits, with statistics
+        check(run(&call, pass, nullptr), what);
+        call.tiles = nullptr;
     }
-}
-
-int64_t im2col_workspace(const YoloConv* call, YoloPass) {
-    return yolo_cuda_conv_im2col_workspace(&call->shape, call->type);
 }
 
 void normalise(YoloType type, int channels) {
@@ -117,6 +126,9 @@ int main(int count, char** arguments) {
                      yolo_cuda_conv_implicit_workspace, yolo_cuda_conv_implicit, "odd implicit");
             convolve({1, 8, 5, 6, 8, 3, 3, 0, 0, 2, 1, 1, 1, 1, 1, 8}, type,
                      yolo_cuda_depthwise_workspace, yolo_cuda_depthwise, "depthwise");
+            if (type == YOLO_BFLOAT16)
+                convolve({2, 3, 5, 7, 20, 3, 3, 0, 0, 2, 1, 1, 1, 1, 1, 1}, type,
+                         yolo_cuda_conv_stem_workspace, yolo_cuda_conv_stem, "stem");
             normalise(type, 16);
             normalise(type, 5);
         }
