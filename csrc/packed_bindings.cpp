@@ -97,11 +97,11 @@ void grad_x(const ConvShape& shape, Address grad_y, Address weight, Address grad
     winograd_grad_x(choose(), shape, at(grad_y), at(weight), at(grad_x), at(workspace), threads);
 }
 
-void run(Plan& plan, uintptr_t input, const std::vector<uintptr_t>& outputs) {
+void run(Plan& plan, int first, int last, const std::vector<uintptr_t>& planar) {
     std::vector<float*> pointers;
-    for (uintptr_t p : outputs) pointers.push_back(reinterpret_cast<float*>(p));
+    for (uintptr_t p : planar) pointers.push_back(reinterpret_cast<float*>(p));
     py::gil_scoped_release free;
-    plan.run(reinterpret_cast<const float*>(input), pointers);
+    plan.run(first, last, pointers);
 }
 
 }  // namespace
@@ -147,7 +147,8 @@ void bind(py::module_& parent) {
              py::arg("precision") = "fp32")
         .def("buffer", [](Plan& plan, long offset, int n, int blocks, int h, int w,
                           int border) { return plan.buffer({offset, n, blocks, h, w, border}); })
-        .def("input", [](Plan& p, SliceTuple y, int channels) { p.input(slice(y), channels); })
+        .def("input", [](Plan& p, SliceTuple y, int channels,
+                         int number) { p.input(slice(y), channels, number); })
         .def("conv", &add_conv)
         .def("stem", &add_stem)
         .def("max_pool",
@@ -167,11 +168,11 @@ void bind(py::module_& parent) {
              [](Plan& p, SliceTuple x, SliceTuple y, const std::vector<int>& channel, int scale,
                 float gain) { p.copy(slice(x), slice(y), channel, scale, gain); })
         .def("output",
-             [](Plan& p, SliceTuple x, int output, const std::vector<int>& channel,
+             [](Plan& p, SliceTuple x, int number, const std::vector<int>& channel,
                 const std::vector<float>& logistic) {
-                 p.output(slice(x), output, channel, logistic);
+                 p.output(slice(x), number, channel, logistic);
              })
-        .def("run", &run, "run(address of the planar input, addresses of the planar outputs)")
+        .def("run", &run, "run(first step, last step, addresses of the planar tensors)")
         .def_readwrite("timing", &Plan::timing)
         .def_readonly("milliseconds", &Plan::milliseconds)
         .def_readonly("processor_milliseconds", &Plan::processor_milliseconds)

@@ -49,7 +49,6 @@ def check(net, batch=2, limit=2e-5, **settings):
     """The plan's outputs are those of the network; a second run gives the same bits."""
     x = torch.rand(batch, *net.input_shape)
     plan = Plan(net, batch, threads=2, **settings)
-    assert plan.fallback is None, plan.fallback
     outputs = plan(x)
     with backend("torch"):
         expected = net.fused().double()(x.double())
@@ -171,18 +170,59 @@ def test_concatenation_is_written_in_place():
     assert "copy" not in [kernel for _, kernel, _ in check(net).rows]
 
 
-def test_unknown_layer_falls_back_and_says_so():
-    net = network(conv(8) + "[reorg3d]\nstride=2\n" + conv(8))
-    plan = Plan(net)
-    assert plan.fallback == "layer 1 [reorg3d] has no packed kernel"
-    assert "layer by layer" in plan.describe() and plan.memory == {}
-    x = torch.rand(1, *net.input_shape)
-    with torch.no_grad():
-        torch.testing.assert_close(plan(x), net(x))
+FALLBACKS = {
+    "layer 2": (conv(8) + conv(8) + "[reorg3d]\nstride=2\n" + conv(8), "no packed kernel"),
+    "activation": (conv(8) + conv(12, act="elu") + conv(8), "lack activation elu"),
+    "first": ("[reorg3d]\nstride=2\n" + conv(8), "no packed kernel"),
+    "last": (conv(8) + "[softmax]\n", "no packed kernel"),
+    "two readers": (conv(8) + "[upsample]\nstride=-2\n[route]\nlayers=-1,-1\n" + conv(8),
+                    "negative stride"),
+    "in a row": (conv(8) + "[reorg3d]\nstride=2\n[reorg3d]\nstride=2\n" + conv(8),
+                 "no packed kernel"),
+    "depth": (conv(8) + "[maxpool]\nmaxpool_depth=1\nout_channels=4\n" + conv(8),
+              "over channels"),
+    "pixels": (conv(8) + conv(1) + "[scale_channels]\nfrom=-2\nscale_wh=1\n" + conv(8),
+               "scales pixels"),
+}  # fmt: skip
 
 
-def test_activation_without_a_packed_kernel_falls_back():
-    assert "activation elu" in Plan(network(conv(8, act="elu"))).fallback
+@pytest.mark.parametrize("name", FALLBACKS)
+def test_layer_without_a_kernel_runs_by_itself_and_says_so(name):
+    body, why = FALLBACKS[name]
+    plan = check(network(body))
+    rows = [(kernel, reason) for _, kernel, reason in plan.rows if kernel == "fallback"]
+    assert rows and all(why in reason for _, reason in rows)
+    assert why in plan.describe()
+    assert all(ms >= 0 for _, _, ms in plan.profile(torch.rand(plan.shape), 1))
+
+
+@pytest.mark.parametrize("kind", ["per_feature", "per_channel"])
+@pytest.mark.parametrize("normalization", ["none", "relu", "softmax"])
+@pytest.mark.parametrize("act", ["linear", "mish"])
+def test_weighted_shortcut_has_kernels(kind, normalization, act):
+    body = (
+        conv(24) + conv(20) + conv(24) + f"[shortcut]\nfrom=-3,-2\nweights_type={kind}\n"
+        f"weights_normalization={normalization}\nactivation={act}\n" + conv(8)
+    )
+    net = network(body)
+    torch.nn.init.uniform_(net.layers[3].weight, -1, 2)
+    assert "fallback" not in [kernel for _, kernel, _ in check(net).rows]
+
+
+def test_batchnorm_and_activation_alone_have_kernels():
+    net = network(conv(20) + "[batchnorm]\n[activation]\nactivation=mish\n" + conv(8))
+    assert [kernel for _, kernel, _ in check(net).rows].count("depthwise") == 2
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("channels, filters, groups", [(64, 64, 2), (48, 96, 4), (64, 64, 16),
+                                                      (24, 72, 24), (40, 20, 5)])  # fmt: skip
+def test_grouped_convolution_reads_only_its_groups(level, channels, filters, groups):
+    grouped = conv(filters, more=f"groups={groups}", act="linear")
+    net = network(conv(channels) + grouped)
+    plan = check(net, level=level)
+    dense = check(network(conv(channels) + conv(filters, act="linear")), level=level)
+    assert plan.memory["weights"] < dense.memory["weights"]
 
 
 def test_wrong_shape_and_settings_are_refused():

@@ -81,14 +81,14 @@ class OneLayer:
 
     def fill(self, which, x):
         """A plan step that packs x into tensor `which`; only one planar input exists per run."""
-        self.plan.input(self.slices[which], x.shape[1])
+        self.plan.input(self.slices[which], x.shape[1], 0)
 
     def run(self, x):
         shape = self.shapes[-1]
-        self.plan.output(self.slices[-1], 0, list(range(shape[1])), [])
+        self.plan.output(self.slices[-1], 1, list(range(shape[1])), [])
         for _ in range(2):  # a second run meets what the first one left behind
             y = torch.full(shape, math.nan)
-            self.plan.run(x.contiguous().data_ptr(), [y.data_ptr()])
+            self.plan.run(0, self.plan.steps, [x.contiguous().data_ptr(), y.data_ptr()])
         return y
 
 
@@ -308,8 +308,8 @@ def test_output_logistic(level):
     layer.fill(0, x)
     logistic = np.array([[1, 1, 0], [0, 0, 0], [1, 1.2, -0.1]] + [[0, 0, 0]] * 4)
     y = torch.full(x.shape, math.nan)
-    layer.plan.output(layer.slices[0], 0, list(range(7)), logistic.ravel().tolist())
-    layer.plan.run(x.data_ptr(), [y.data_ptr()])
+    layer.plan.output(layer.slices[0], 1, list(range(7)), logistic.ravel().tolist())
+    layer.plan.run(0, layer.plan.steps, [x.data_ptr(), y.data_ptr()])
     expected = x.double()
     expected[:, 0] = expected[:, 0].sigmoid()
     expected[:, 2] = expected[:, 2].sigmoid() * 1.2 - 0.1

@@ -65,6 +65,11 @@ class Shortcut(Layer):
             x = _add(x, source[:, :channels] * factor[:, :channels])
         return activate(x, self.activation)
 
+    def factors(self):
+        """a of each source: (sources, channels), or (sources, 1) for all channels."""
+        weight = self.weight.view(len(self.sources), -1)
+        return _Normalise.apply(weight, self.normalization)
+
     def stored(self):
         return () if self.weight is None else (self.weight,)
 

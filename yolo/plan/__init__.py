@@ -6,7 +6,7 @@
 
 Activations lie in the packed layout of csrc/cpu/packed in one arena; concatenations are written in
 place, batch normalisation is folded, activations and residuals are part of the convolutions. A
-network with a layer that no packed kernel runs is run layer by layer, and describe() says so.
+layer that no packed kernel runs is run by itself, in float32, and describe() says so.
 """
 
 import threading
@@ -16,8 +16,8 @@ import torch
 from .. import _C
 from ..ops import PrecisionError
 from .choose import PRECISIONS, limit_weights
-from .graph import Graph, Unsupported, place
-from .lower import Lowering, output
+from .graph import Graph, place
+from .lower import Lowering
 
 WEIGHT_LIMIT = 1 << 30  # bytes; F(4x4) keeps four times the weights
 
@@ -38,26 +38,18 @@ class Plan:
             raise ValueError(f"plan: precision {precision!r} is none of {', '.join(PRECISIONS)}")
         if batch < 1:
             raise ValueError(f"plan: batch must be at least 1, got {batch}")
-        self.net = None  # what runs where the plan cannot; kept only then, weights being copied
         self.shape = (batch, *net.input_shape)
         self.precision = precision
         self.level, self.lanes = find_level(level, PRECISIONS[precision].number)
         self.threads = threads or torch.get_num_threads()
-        self.fallback = None  # why the network runs layer by layer
         self._lock = threading.Lock()  # one arena: one forward at a time
-        try:
-            self._compile(net if net.is_fused else net.fused(), weight_limit)
-        except Unsupported as error:
-            self.fallback, self.net = str(error), net
+        self._compile(net if net.is_fused else net.fused(), weight_limit)
 
     def _compile(self, net, weight_limit):
         graph = Graph(self.lanes, self.shape[0])
         precision = PRECISIONS[self.precision]
         low = Lowering(net, graph, precision)
-        low.run()
-        for index in net.heads:
-            if not any(head == index for head, _, _ in graph.outputs):
-                output(low, net.layers[index], graph.values[index], [], None)
+        self._heads = low.run()
         if weight_limit is not None:
             limit_weights(list(low.choices.values()), weight_limit)
         total, offsets = place(graph)
@@ -65,15 +57,17 @@ class Plan:
         for root, offset in offsets.items():
             size = root.blocks, root.height, root.width, root.border
             root.buffer = self._plan.buffer(offset, self.shape[0], *size)
-        self._spans = []  # C++ steps up to the end of each step
+        runs = []  # of each step, its range of C++ steps or the layer that runs by itself
         for step in graph.steps:
-            step.emit(self._plan)
-            self._spans.append(self._plan.steps)
+            begin = self._plan.steps
+            if step.host is None:
+                step.emit(self._plan)
+            runs.append(step.host or range(begin, self._plan.steps))
         self.rows = [_row(step) for step in graph.steps]
-        self._outputs = sorted(
-            (index, number, shape, finish)
-            for number, (index, shape, finish) in enumerate(graph.outputs)
-        )
+        self._planar = graph.planar
+        self._steps, self._runs = runs, list(_joined(runs))
+        by_layers = {step.host.output for step in graph.steps if step.host}
+        self._made = set(range(1, len(graph.planar))) - by_layers  # planar tensors of the C++ plan
         graph.steps.clear()  # they hold the weights, and a circle of references holds them
 
     @torch.no_grad()
@@ -81,24 +75,22 @@ class Plan:
         """x (batch, C, H, W) float32 -> outputs of the heads, as the network gives them."""
         if tuple(x.shape) != self.shape:
             raise ValueError(f"plan: takes {self.shape}, got {tuple(x.shape)}")
-        if self.fallback is not None:
-            return self.net(x)
-        x = x.to("cpu", torch.float32).contiguous()
-        made = [None] * len(self._outputs)
-        for _, number, shape, _ in self._outputs:
-            made[number] = torch.empty(shape)
+        planar = [None] * len(self._planar)
+        planar[0] = x.to("cpu", torch.float32).contiguous()
+        for number in self._made:
+            planar[number] = torch.empty(self.shape[0], *self._planar[number])
         with self._lock:
-            self._plan.run(x.data_ptr(), [y.data_ptr() for y in made])
-        return [
-            made[number] if finish is None else finish(made[number])
-            for _, number, _, finish in self._outputs
-        ]
+            for run in self._runs:
+                if isinstance(run, range):
+                    addresses = [0 if t is None else t.data_ptr() for t in planar]
+                    self._plan.run(run.start, run.stop, addresses)
+                else:
+                    run(planar)
+        return [planar[number] for number in self._heads]
 
     @property
     def memory(self):
         """Bytes: packed weights, arena of activations, scratch of the threads."""
-        if self.fallback is not None:
-            return {}
         plan = self._plan
         return {
             "weights": plan.weight_bytes,
@@ -107,7 +99,8 @@ class Plan:
         }
 
     def profile(self, x, repeats=5):
-        """[(layer, kernel, ms)] of each step: processor time of its slowest share, least of all."""
+        """[(layer, kernel, ms)] of each step: processor time of its slowest share, least of all.
+        What runs by itself is not timed: 0."""
         self._plan.timing = True
         best = None
         for _ in range(repeats):
@@ -115,21 +108,33 @@ class Plan:
             times = self._plan.processor_milliseconds
             best = times if best is None else [min(a, b) for a, b in zip(best, times, strict=True)]
         self._plan.timing = False
-        starts = [0, *self._spans[:-1]]
         return [
-            (layer, kernel, sum(best[a:b]))
-            for (layer, kernel, _), a, b in zip(self.rows, starts, self._spans, strict=True)
+            (layer, kernel, sum(best[i] for i in run) if isinstance(run, range) else 0.0)
+            for (layer, kernel, _), run in zip(self.rows, self._steps, strict=True)
         ]
 
     def describe(self):
         """A table: which kernel each layer got, and why."""
-        if self.fallback is not None:
-            return f"runs layer by layer: {self.fallback}"
         size = " x ".join(map(str, self.shape))
         lines = [f"{self.level}, {self.threads} threads, precision {self.precision}, input {size}"]
         lines += [f"{layer:5d}  {kernel:12s} {why}".rstrip() for layer, kernel, why in self.rows]
         parts = ", ".join(f"{n / 2**20:.1f} MiB {what}" for what, n in self.memory.items())
         return "\n".join([*lines, parts])
+
+
+def _joined(runs):
+    """The runs, C++ steps that follow each other as one."""
+    begin = end = 0
+    for run in runs:
+        if isinstance(run, range):
+            end = run.stop
+            continue
+        if end > begin:
+            yield range(begin, end)
+        begin = end
+        yield run
+    if end > begin:
+        yield range(begin, end)
 
 
 def find_level(name, number):

@@ -60,8 +60,9 @@ def _seconds(precision, algorithm, n, c, k, taps, p, q):
     return seconds + size / precision.bandwidth, size
 
 
-def candidates(n, c, k, kernel, stride, dilation, padding, p, q, precision):
-    """Choice for a dense convolution; c and k are physical channels, p x q its output."""
+def candidates(n, c, k, kernel, stride, dilation, padding, p, q, precision, parts=1):
+    """Choice for a dense convolution, or `parts` equal ones; c and k are physical channels, p x q
+    its output."""
     taps = kernel[0] * kernel[1]
     names = ("direct",)
     fits = kernel == (3, 3) and stride == (1, 1) and dilation == (1, 1) and padding == (1, 1)
@@ -73,8 +74,11 @@ def candidates(n, c, k, kernel, stride, dilation, padding, p, q, precision):
         why = f"fewer than {MIN_WINOGRAD_CHANNELS} channels"
     else:
         names, why = precision.algorithms, "least time by the cost model"
-    timed = sorted((*_seconds(precision, name, n, c, k, taps, p, q), name) for name in names)
-    return Choice(timed, 0, why)
+    timed = []
+    for name in names:
+        seconds, size = _seconds(precision, name, n, c, k, taps, p, q)
+        timed.append((parts * seconds, parts * size, name))
+    return Choice(sorted(timed), 0, why)
 
 
 def limit_weights(choices, limit):

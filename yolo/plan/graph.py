@@ -5,7 +5,7 @@ from math import prod
 
 
 class Unsupported(Exception):
-    """A layer that no packed kernel can run; the text says which and why."""
+    """No packed kernel can run a layer; the text says why."""
 
 
 def ceil_div(n, d):
@@ -40,9 +40,10 @@ class Value:
         root = self.root()[0]
         root.border = max(root.border, border)
 
-    def slice(self):
-        root, first = self.root()
-        return root.buffer, first, self.blocks
+    def slice(self, first=0, blocks=None):
+        """(buffer, first block, blocks) for the C++ plan: of this value, or of a part of it."""
+        root, begin = self.root()
+        return root.buffer, begin + first, self.blocks if blocks is None else blocks
 
 
 def new_value(lanes, channels, height, width):
@@ -52,30 +53,52 @@ def new_value(lanes, channels, height, width):
 
 @dataclass
 class Step:
-    """One call of the C++ plan. emit(plan, step) makes it; the rest is for planning and tables."""
+    """One call of the C++ plan, made by emit(plan), or a layer that runs by itself, `host`."""
 
     layer: int  # number of the layer that it computes
-    kernel: str
+    kernel: object  # a name, or the Choice that has one
     why: str
     inputs: list
     output: Value | None
     emit: object
     weight_bytes: int = 0
+    host: "Host | None" = None
+
+
+@dataclass
+class Host:
+    """A layer that runs by itself: planar tensors by number, the number of its output."""
+
+    layer: object
+    sources: list
+    output: int
+
+    def __call__(self, planar):
+        planar[self.output] = self.layer(*(planar[number] for number in self.sources)).contiguous()
 
 
 @dataclass
 class Graph:
-    """Steps in order, and the value of every layer."""
+    """Steps in order, the packed value of every layer that has one, and all planar tensors."""
 
     lanes: int
     batch: int
     steps: list = field(default_factory=list)
     values: dict = field(default_factory=dict)  # layer index -> Value
-    outputs: list = field(default_factory=list)  # (shape, layer that finishes it or None)
+    planar: list = field(default_factory=list)  # shapes (C, H, W)
 
     def add(self, layer, kernel, why, inputs, output, emit, weight_bytes=0):
         self.steps.append(Step(layer, kernel, why, inputs, output, emit, weight_bytes))
         return output
+
+    def add_host(self, layer, why, sources, output):
+        host = Host(layer, sources, output)
+        self.steps.append(Step(layer.index, "fallback", why, [], None, None, 0, host))
+
+    def add_planar(self, shape):
+        """The number of a new planar tensor."""
+        self.planar.append(tuple(shape))
+        return len(self.planar) - 1
 
     def new(self, channels, height, width):
         return new_value(self.lanes, channels, height, width)

@@ -91,18 +91,14 @@ void Plan::need(long scratch, long shared) {
     shared_floats_ = std::max(shared_floats_, padded(shared));
 }
 
-static float* planar(const float* input) {
-    return const_cast<float*>(input);
-}
-
-void Plan::input(Slice y, int channels) {
+void Plan::input(Slice y, int channels, int number) {
     Convert call{};
     call.packed = view(y);
     call.planar = {nullptr, call.packed.images, channels, call.packed.height, call.packed.width};
     require(channels <= call.packed.blocks * kernels_.lanes, "the input has too many channels");
-    steps_.push_back([this, call](const Share& share, const Io& io) {
+    steps_.push_back([this, call, number](const Share& share, const Io& io) {
         Convert c = call;
-        c.planar.data = planar(io.input);
+        c.planar.data = io.planar->at(number);
         kernels_.pack(c, share);
     });
 }
@@ -134,7 +130,7 @@ void Plan::stem(int channels, int height, int width, Slice y, const float* weigh
     need(kernels_.stem_scratch(call));
     steps_.push_back([this, call](const Share& share, const Io& io) {
         Conv c = call;
-        c.image.data = planar(io.input);
+        c.image.data = io.planar->at(0);
         kernels_.stem(c, share);
     });
 }
@@ -263,7 +259,7 @@ void Plan::copy(Slice x, Slice y, const std::vector<int>& channel, int scale, fl
     steps_.push_back([this, call](const Share& s, const Io&) { kernels_.copy(call, s); });
 }
 
-void Plan::output(Slice x, int output, const std::vector<int>& channel,
+void Plan::output(Slice x, int number, const std::vector<int>& channel,
                   const std::vector<float>& logistic) {
     Convert call{};
     call.packed = view(x);
@@ -282,9 +278,9 @@ void Plan::output(Slice x, int output, const std::vector<int>& channel,
         std::copy(logistic.begin(), logistic.end(), kept.data());
         call.logistic = keep(std::move(kept));
     }
-    steps_.push_back([this, call, output](const Share& share, const Io& io) {
+    steps_.push_back([this, call, number](const Share& share, const Io& io) {
         Convert c = call;
-        c.planar.data = io.outputs->at(output);
+        c.planar.data = io.planar->at(number);
         kernels_.unpack(c, share);
     });
 }
@@ -315,13 +311,14 @@ void Plan::time_step(const Step& step, const Io& io) {
     processor_milliseconds.push_back(*std::max_element(shares.begin(), shares.end()));
 }
 
-void Plan::run(const float* input, const std::vector<float*>& outputs) {
+void Plan::run(int first, int last, const std::vector<float*>& planar) {
+    require(0 <= first && first <= last && last <= steps(), "no such steps");
     if (scratch_.floats() < scratch_floats_ * threads_)
         scratch_ = Memory(scratch_floats_ * threads_);
     if (shared_.floats() < shared_floats_) shared_ = Memory(shared_floats_);
-    const Io io{input, &outputs, shared_.data()};
-    milliseconds.clear(), processor_milliseconds.clear();
-    for (const Step& step : steps_) timing ? time_step(step, io) : run_step(step, io);
+    const Io io{&planar, shared_.data()};
+    if (first == 0) milliseconds.clear(), processor_milliseconds.clear();
+    for (int i = first; i < last; ++i) timing ? time_step(steps_[i], io) : run_step(steps_[i], io);
 }
 
 }  // namespace yolo::packed

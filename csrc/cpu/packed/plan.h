@@ -37,9 +37,9 @@ class Plan {
     static long size(const Kernels& kernels, const Buffer& buffer);
     int buffer(const Buffer& buffer);
 
-    // Steps run in the order of these calls. The network's input and outputs are planar; `output`
-    // counts the outputs in the order in which run() receives them.
-    void input(Slice y, int channels);
+    // Steps run in the order of these calls. Planar tensors come in and go out by number, in the
+    // order in which run() receives them; number 0 is the network's input, which a stem reads.
+    void input(Slice y, int channels, int number);
     // weight: dense (physical outputs, physical inputs, r, s), for a stem (outputs, channels, r, s)
     // of the planar input, for a depthwise convolution (physical channels, r, s)
     void conv(Algorithm algorithm, Slice x, Slice y, const Slice* residual, const float* weight,
@@ -51,10 +51,11 @@ class Plan {
     void average_pool(Slice x, Slice y);
     void pointwise(Slice a, Slice b, Slice y, bool multiply, bool broadcast, Activation activation);
     void copy(Slice x, Slice y, const std::vector<int>& channel, int scale, float gain);
-    void output(Slice x, int output, const std::vector<int>& channel,
+    void output(Slice x, int number, const std::vector<int>& channel,
                 const std::vector<float>& logistic);
 
-    void run(const float* input, const std::vector<float*>& outputs);
+    // Steps first .. last. Those of `planar` that these steps do not touch may be null.
+    void run(int first, int last, const std::vector<float*>& planar);
 
     int threads() const { return threads_; }
     int lanes() const { return kernels_.lanes; }
@@ -70,8 +71,7 @@ class Plan {
 
  private:
     struct Io {
-        const float* input;
-        const std::vector<float*>* outputs;
+        const std::vector<float*>* planar;
         float* shared;
     };
     using Step = std::function<void(const Share&, const Io&)>;
