@@ -41,11 +41,13 @@ void norm_forward(const Size& size, Address z, const std::array<Address, 4>& p,
                      at(workspace), threads);
 }
 
-void norm_backward(const Size& size, Address dy, Address z, const std::array<Address, 4>& p,
-                   Activation activation, bool from_batch, Address dz, Address grad_scale,
-                   Address grad_bias, Address workspace, int threads) {
-    norm_act_backward(choose(), norm_size(size), at(dy), at(z), parameters(p), activation,
-                      from_batch, at(dz), at(grad_scale), at(grad_bias), at(workspace), threads);
+void norm_backward(const Size& size, Address dy, long dy_image, Address z,
+                   const std::array<Address, 4>& p, Activation activation, bool from_batch,
+                   Address dz, Address grad_scale, Address grad_bias, Address workspace,
+                   int threads) {
+    norm_act_backward(choose(), norm_size(size), {at(dy), dy_image}, at(z), parameters(p),
+                      activation, from_batch, at(dz), at(grad_scale), at(grad_bias), at(workspace),
+                      threads);
 }
 
 void bind_conv(py::module_& m) {
@@ -116,6 +118,16 @@ void bind_training(py::module_& m) {
         "enlarge",
         [](const Size& s, int scale, float gain, Address x, Address y, int threads) {
             enlarge(choose(), s, scale, gain, at(x), at(y), threads);
+        },
+        unlocked());
+    m.def(
+        "sum",
+        [](const Size& s, const std::vector<std::tuple<Address, long, int, int>>& given, Address y,
+           int threads) {
+            std::vector<SumTerm> terms;
+            for (const auto& [x, image, channels, first] : given)
+                terms.push_back({at(x), image, channels, first});
+            sum(choose(), s, terms, at(y), threads);
         },
         unlocked());
     m.def(

@@ -6,6 +6,7 @@ loss        x, truth -> Report, whose total.backward() leaves Darknet's gradient
 
 import copy
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -100,6 +101,7 @@ class Network(nn.Module):
         self._drop = [[] for _ in self.layers]
         for source, reader in last_reader.items():
             self._drop[reader].append(source)
+        self._readers = Counter(s for layer in self.layers for s in layer.sources)
         self._unread = {layer.index for layer in self.layers} - set(last_reader)
 
     def _freeze(self):
@@ -142,7 +144,9 @@ class Network(nn.Module):
             if visit:
                 visit(layer, inputs)
             if layer.index in keep or layer.index not in self._unread:
-                outputs[layer.index] = self._step(layer, inputs)
+                y = self._step(layer, inputs)
+                packed = isinstance(y, Packed)
+                outputs[layer.index] = y.expect(self._readers[layer.index]) if packed else y
             for source in self._drop[layer.index]:
                 if source not in keep:
                     del outputs[source]
@@ -224,7 +228,7 @@ class Network(nn.Module):
 def _readable(layer, inputs):
     """Inputs in a layout that the layer knows: packed ones where all are and it takes them."""
     if layer.packs and all(isinstance(x, Packed) for x in inputs):
-        return inputs
+        return [x.reader() for x in inputs]
     return [unpack(x) for x in inputs]
 
 

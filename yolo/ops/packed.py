@@ -12,6 +12,7 @@ there is zero or never read.
 A network enters the layout at its first convolution; whoever cannot read it gets unpack(x).
 """
 
+import itertools
 import threading
 
 import torch
@@ -32,7 +33,7 @@ class Packed:
 
     def __init__(self, data, channels):
         self.data, self.channels = data, channels
-        self._planar = None
+        self._planar, self._readers = None, []
 
     @property
     def shape(self):
@@ -49,6 +50,16 @@ class Packed:
 
     def dim(self):
         return 4
+
+    def expect(self, readers):
+        """That many calls of reader() will follow."""
+        if readers > 1 and self.data.requires_grad:
+            self._readers = [Packed(d, self.channels) for d in _Fork.apply(self.data, readers)]
+        return self
+
+    def reader(self):
+        """The tensor for one reader."""
+        return self._readers.pop() if self._readers else self
 
     def planar(self):
         """The same as an ordinary tensor (n, c, h, w), made once."""
@@ -101,20 +112,96 @@ def join(parts):
     """Concatenation of Packed along the channels."""
     if len(parts) == 1:
         return parts[0]
-    return Packed(torch.cat([x.data for x in parts], 1), sum(x.channels for x in parts))
+    data = _Join.apply(sum(x.channels for x in parts), *[x.data for x in parts])
+    return Packed(data, sum(x.channels for x in parts))
 
 
 def part(x, groups, index):
     """Part number `index` of `groups` equal parts of the channels."""
     if groups == 1:
         return x
-    channels, blocks = x.channels // groups, x.channels // groups // lanes()
-    return Packed(x.data[:, index * blocks : (index + 1) * blocks], channels)
+    channels = x.channels // groups
+    return Packed(_Part.apply(x.data, x.channels, channels, index), channels)
 
 
 def add(x, y):
     """Sum of two Packed of the same shape."""
-    return Packed(x.data + y.data, x.channels)
+    return Packed(_Add.apply(x.data, y.data), x.channels)
+
+
+def images(data):
+    """data, each image of it in one piece, and the floats from one image to the next."""
+    _, _, rows, columns, v = data.shape
+    inside = rows * columns * v, columns * v, v, 1
+    if data.stride()[1:] != inside:
+        data = data.contiguous()
+    return data, data.stride(0)
+
+
+def _sum(like, channels, terms):
+    """Sum of terms (first block, data) into channels of maps like those of `like`."""
+    n, _, rows, columns, _ = like.shape
+    size = n, channels, rows - 2 * BORDER, columns - 2 * BORDER
+    y = empty(*size)
+    terms = [(first, *images(data)) for first, data in terms]
+    parts = [(x.data_ptr(), step, x.shape[1] * x.shape[4], first) for first, x, step in terms]
+    library().packed.sum(size, parts, y.data_ptr(), threads())
+    return y
+
+
+class _Add(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, y):
+        return _sum(x, x.shape[1] * x.shape[4], [(0, x), (0, y)])
+
+    @staticmethod
+    @first_order("add")
+    def backward(ctx, grad):
+        return grad, grad
+
+
+class _Fork(torch.autograd.Function):
+    """One tensor for several readers; their gradients are added in one pass."""
+
+    @staticmethod
+    def forward(ctx, x, readers):
+        ctx.set_materialize_grads(False)
+        return tuple(x.view_as(x) for _ in range(readers))
+
+    @staticmethod
+    @first_order("fork")
+    def backward(ctx, *grads):
+        grads = [g for g in grads if g is not None]
+        if len(grads) < 2:
+            return (grads or [None])[0], None
+        channels = grads[0].shape[1] * grads[0].shape[4]
+        return _sum(grads[0], channels, [(0, g) for g in grads]), None
+
+
+class _Part(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, whole, channels, index):
+        blocks = channels // x.shape[4]
+        ctx.whole, ctx.first = whole, index * blocks
+        return x[:, ctx.first : ctx.first + blocks]
+
+    @staticmethod
+    @first_order("part")
+    def backward(ctx, grad):
+        return _sum(grad, ctx.whole, [(ctx.first, grad)]), None, None, None
+
+
+class _Join(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, channels, *parts):
+        ctx.blocks = [x.shape[1] for x in parts]
+        first = itertools.accumulate(ctx.blocks, initial=0)
+        return _sum(parts[0], channels, list(zip(first, parts, strict=False)))
+
+    @staticmethod
+    @first_order("join")
+    def backward(ctx, grad):
+        return None, *grad.split(ctx.blocks, 1)
 
 
 _thread = threading.local()

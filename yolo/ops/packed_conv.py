@@ -107,7 +107,7 @@ class _Block(torch.autograd.Function):
     def backward(ctx, grad_y):
         x, weight, z, mean, rstd, scale, bias = ctx.saved_tensors
         size, from_batch, activation, conv = ctx.rest
-        grad_y = grad_y.contiguous()
+        grad_y, grad_image = packed.images(grad_y)
         x, image = _images(x)
         grad_scale, grad_bias = torch.empty_like(scale), torch.empty_like(bias)
         norm_floats = library().packed.norm_workspace(size)
@@ -116,6 +116,7 @@ class _Block(torch.autograd.Function):
         library().packed.norm_act_backward(
             size,
             grad_y.data_ptr(),
+            grad_image,
             z.data_ptr(),
             _addresses(mean, rstd, scale, bias),
             activation_codes()[activation],
@@ -139,12 +140,8 @@ class _Block(torch.autograd.Function):
 
 
 def _images(x):
-    """x with dense images, and the floats from one to the next (0: planar)."""
-    if x.dim() == 4:
-        return x.contiguous(), 0
-    if x.stride()[1:] != torch.empty(x.shape[1:], device="meta").stride():
-        x = x.contiguous()
-    return x, x.stride(0)
+    """x and the floats from one image to the next (0: an ordinary tensor)."""
+    return packed.images(x) if x.dim() == 5 else (x.contiguous(), 0)
 
 
 def _addresses(*tensors):

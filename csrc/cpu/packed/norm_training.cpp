@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "../threads.h"
-#include "conv_training.h"
 
 namespace yolo::packed {
 namespace {
@@ -102,13 +101,14 @@ void norm_act_forward(const Kernels& kernels, const NormSize& size, const float*
     call.run(kernels.training->norm_act);
 }
 
-void norm_act_backward(const Kernels& kernels, const NormSize& size, const float* dy,
-                       const float* z, const NormParameters& parameters, Activation activation,
-                       bool from_batch, float* dz, float* grad_scale, float* grad_bias,
-                       float* workspace, int threads) {
+void norm_act_backward(const Kernels& kernels, const NormSize& size, Input dy, const float* z,
+                       const NormParameters& parameters, Activation activation, bool from_batch,
+                       float* dz, float* grad_scale, float* grad_bias, float* workspace,
+                       int threads) {
     Call call(kernels, size, workspace, threads);
     call.parameters(parameters);
-    call.norm.z = call.view(z), call.norm.dy = call.view(dy), call.norm.dz = call.view(dz);
+    call.norm.z = call.view(z), call.norm.dy = call.view(dy.data), call.norm.dz = call.view(dz);
+    if (dy.image) call.norm.dy.image = dy.image;
     call.norm.activation = activation;
     call.run(kernels.training->norm_sums);
     float *mean_g = call.array(4), *mean_gx = call.array(5);

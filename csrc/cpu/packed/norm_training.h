@@ -2,7 +2,7 @@
 // statistics.
 #pragma once
 
-#include "training.h"
+#include "conv_training.h"
 
 namespace yolo::packed {
 
@@ -28,9 +28,9 @@ void norm_act_forward(const Kernels& kernels, const NormSize& size, const float*
                       float* workspace, int threads);
 
 // from_batch: mean and rstd depend on z
-void norm_act_backward(const Kernels& kernels, const NormSize& size, const float* dy,
-                       const float* z, const NormParameters& parameters, Activation activation,
-                       bool from_batch, float* dz, float* grad_scale, float* grad_bias,
-                       float* workspace, int threads);
+void norm_act_backward(const Kernels& kernels, const NormSize& size, Input dy, const float* z,
+                       const NormParameters& parameters, Activation activation, bool from_batch,
+                       float* dz, float* grad_scale, float* grad_bias, float* workspace,
+                       int threads);
 
 }  // namespace yolo::packed

@@ -1,4 +1,5 @@
-// Gradients of pools and enlargements, and the four maps of a stride-2 convolution's gradient.
+// Gradients of pools and enlargements, sums, and the four maps of a stride-2 convolution's
+// gradient.
 
 // dx of the rows that one window row touches: of equal values the first of the window, row by row,
 // gets the gradient, as in the planar kernels.
@@ -19,8 +20,32 @@ static void window_grad(const Pool& a, const View& dx, const View& dy, int image
     }
 }
 
+// Windows of 2x2 that do not overlap: every cell of dx belongs to one.
+static void max_pool_grad_2x2(const Pool& a, const View& dx, const View& dy, const Share& share) {
+    each_row(dy, share, [&](int image, int block, int p) __attribute__((always_inline)) {
+        const float* x = pixel(a.x, image, block, 2 * p, 0);
+        const float* y = pixel(a.y, image, block, p, 0);
+        const float* g = pixel(dy, image, block, p, 0);
+        float* d = pixel(dx, image, block, 2 * p, 0);
+        for (int q = 0; q < dy.width; ++q) {
+            const vec top = load(y + q * V);
+            vec rest = load(g + q * V);
+            UNROLL for (int i = 0; i < 4; ++i) {
+                const long at = 2L * q * V + i % 2 * V + i / 2 * a.x.row;
+                const ivec hit = load(x + at) == top;
+                store(d + at, hit ? rest : vec{});
+                rest = hit ? vec{} : rest;
+            }
+        }
+    });
+}
+
 static void max_pool_grad(const Pool& a, const View& dx, const View& dy, const Share& share) {
     zero_border(dx, share);
+    const bool simple = a.size_h == 2 && a.size_w == 2 && a.stride_h == 2 && a.stride_w == 2 &&
+                        a.before_h == 0 && a.before_w == 0 && a.y.height * 2 == a.x.height &&
+                        a.y.width * 2 == a.x.width;
+    if (simple) return max_pool_grad_2x2(a, dx, dy, share);
     const Range planes = part(dx.images * dx.blocks, share.index, share.count);
     for (int i = planes.begin; i < planes.end; ++i) {
         const int image = i / dx.blocks, block = i % dx.blocks;
@@ -61,4 +86,25 @@ static void interleave(const View maps[4], const View& y, const Share& share) {
         const float* b = pixel(maps[2 * (h % 2) + 1], image, block, h / 2, 0);
         for (int w = 1; w < y.width; w += 2, b += V) store(out + long(w) * V, load(b));
     });
+}
+
+static void sum(const Term* terms, int count, const View& y, const Share& share) {
+    const long plane = y.block, corner = y.border * (y.row + V);
+    const Range planes = part(y.images * y.blocks, share.index, share.count);
+    for (int i = planes.begin; i < planes.end; ++i) {
+        const int image = i / y.blocks, block = i % y.blocks;
+        float* out = pixel(y, image, block, 0, 0) - corner;
+        bool written = false;
+        for (int t = 0; t < count; ++t) {
+            const int from = block - terms[t].first;
+            if (from < 0 || from >= terms[t].x.blocks) continue;
+            const float* x = pixel(terms[t].x, image, from, 0, 0) - corner;
+            if (written)
+                for (long j = 0; j < plane; j += V) store(out + j, load(out + j) + load(x + j));
+            else
+                for (long j = 0; j < plane; j += V) store(out + j, load(x + j));
+            written = true;
+        }
+        for (long j = 0; !written && j < plane; j += V) store(out + j, vec{});
+    }
 }

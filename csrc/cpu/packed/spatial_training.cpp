@@ -81,4 +81,17 @@ void block_sums(const Kernels& kernels, const Size& size, int scale, float gain,
     share(threads, [&](const Share& s) { kernels.training->block_sums(call, s); });
 }
 
+void sum(const Kernels& kernels, const Size& size, const std::vector<SumTerm>& terms, float* y,
+         int threads) {
+    std::vector<Term> parts;
+    for (const SumTerm& t : terms) {
+        Term part{view(kernels, {size[0], t.channels, size[2], size[3]}, t.x), t.first};
+        if (t.image) part.x.image = t.image;
+        parts.push_back(part);
+    }
+    const View out = view(kernels, size, y);
+    share(threads,
+          [&](const Share& s) { kernels.training->sum(parts.data(), int(parts.size()), out, s); });
+}
+
 }  // namespace yolo::packed

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <vector>
 
 #include "../../shapes.h"
 #include "training.h"
@@ -27,5 +28,15 @@ void enlarge(const Kernels& kernels, const Size& size, int scale, float gain, co
              float* y, int threads);
 void block_sums(const Kernels& kernels, const Size& size, int scale, float gain, const float* x,
                 float* y, int threads);
+
+// A part of a sum: n images of `channels` channels, `image` floats apart (0: as near as they can),
+// that begin at channel block `first` of the result.
+struct SumTerm {
+    const float* x;
+    long image;
+    int channels, first;
+};
+void sum(const Kernels& kernels, const Size& size, const std::vector<SumTerm>& terms, float* y,
+         int threads);
 
 }  // namespace yolo::packed

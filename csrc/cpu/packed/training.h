@@ -41,6 +41,12 @@ struct Norm {
     const float *mean_g, *mean_gx;  // means of g = dy f' and of g * xhat; zero if z's are constants
 };
 
+// Channel blocks first .. first + x.blocks of a sum.
+struct Term {
+    View x;
+    int first;
+};
+
 struct TrainingKernels {
     void (*pack_dense)(const Dense&, float* packed, const Share&);           // -> direct
     void (*pack_winograd_dense)(const Dense&, float* packed, const Share&);  // -> F(4x4, 3x3)
@@ -65,6 +71,8 @@ struct TrainingKernels {
     void (*norm_grad)(const Norm&, const Share&);
     void (*max_pool_grad)(const Pool&, const View& dx, const View& dy, const Share&);
     void (*block_sums)(const Copy&, const Share&);  // the gradient of an enlargement
+    // y = sum of the terms, borders included; zero where none reaches
+    void (*sum)(const Term*, int count, const View& y, const Share&);
     // floats
     long (*winograd_floats)(int blocks, int tiles);  // tiles of so many channel blocks, transformed
     long (*grad_weight_sums)(const GradWeight&, int shares);

@@ -18,6 +18,7 @@ static const TrainingKernels training_kernels = {
     norm_grad,
     max_pool_grad,
     block_sums,
+    sum,
     winograd_floats,
     grad_weight_sums,
     stem_grad_weight_sums,
