@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from yolo.data import loader as loading
-from yolo.data.augment import Augment
+from yolo.data.augment import Augment, ClassifierAugment
 from yolo.data.image import ImageError
 from yolo.data.lists import DataError
 from yolo.data.loader import Loader, Order
 from yolo.data.sample import Sample
-from yolo.data.shapes import ShapesDataset
+from yolo.data.shapes import ShapeClasses, ShapesDataset
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = Augment(0.3, 1.2, True, 0.1, 1.5, 1.5, mosaic=True)
@@ -51,7 +51,9 @@ def take(count, *args, **options):
 
 def same(a, b):
     """Whether two batches are equal in every value."""
-    return torch.equal(a.images, b.images) and torch.equal(a.boxes, b.boxes) and a.paths == b.paths
+    labels = a.labels is None or torch.equal(a.labels, b.labels)
+    equal = torch.equal(a.images, b.images) and torch.equal(a.boxes, b.boxes)
+    return equal and labels and a.paths == b.paths
 
 
 def test_what_a_batch_holds():
@@ -92,25 +94,52 @@ def test_a_run_goes_on_where_it_stopped(start):
         assert batches.position == start + 4
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
-def test_batches_do_not_depend_on_the_number_of_workers(workers):
-    dataset = ShapesDataset(10, 9, 64)
-    alone = take(6, dataset, 3, 64, 64, augment=OPTIONS, workers=0, seed=2)
-    helped = take(6, dataset, 3, 64, 64, augment=OPTIONS, workers=workers, seed=2)
-    assert all(map(same, alone, helped))
-    other = take(6, dataset, 3, 64, 64, augment=OPTIONS, workers=0, seed=3)
+def changing(number):
+    """(images, height, width) of a batch: as a network that trains at several sizes asks."""
+    return ((2, 64, 96), (5, 32, 32), (3, 96, 64))[number // 2 % 3]
+
+
+KINDS = {
+    "mosaic": (OPTIONS, ShapesDataset(10, 9, 64)),
+    "mixup, blur, noise": (
+        Augment(0.3, flip=True, mixup=True, blur=5, gaussian_noise=20),
+        ShapesDataset(10, 9, 64),
+    ),
+    "classifier": (
+        ClassifierAugment(48, 64, 9, 1.3, True, cutmix=True, mosaic=True, blur=1),
+        ShapeClasses(10, 9, 64),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_do_not_depend_on_the_number_of_workers(kind):
+    options, dataset = KINDS[kind]
+    alone = take(6, dataset, 3, 64, 64, augment=options, workers=0, seed=2)
+    for workers in (1, 2, 3):
+        helped = take(6, dataset, 3, 64, 64, augment=options, workers=workers, seed=2)
+        assert all(map(same, alone, helped))
+    other = take(6, dataset, 3, 64, 64, augment=options, workers=0, seed=3)
     assert not any(map(same, alone, other))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_image_is_repeated_or_dropped_where_a_run_stops(workers):
+    """Stopped every few batches, at sizes that change, over two epochs of 10 images."""
+    paths, position, number = [], 0, 0
+    while position < 20:
+        options = dict(start=position, number=number, sizes=changing, seed=6, augment=OPTIONS)
+        with Loader(Levels(), 5, 96, 96, workers=workers, **options) as batches:
+            for batch in itertools.islice(batches, 2):
+                paths += batch.paths
+            position, number = batches.position, batches.number
+    assert sorted(paths[:10]) == sorted(paths[10:20]) == sorted(f"{k}.png" for k in range(10))
 
 
 def test_batches_through_a_pipe_are_the_same(monkeypatch):
     expected = take(2, Levels(), 2, 32, 32, workers=0)
     monkeypatch.setattr(loading, "_shared_memory_holds", lambda size: False)
     assert all(map(same, expected, take(2, Levels(), 2, 32, 32, workers=1)))
-
-
-def changing(number):
-    """(images, height, width) of a batch: as a network that trains at several sizes asks."""
-    return ((2, 64, 96), (5, 32, 32), (3, 96, 64))[number // 2 % 3]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])

@@ -75,14 +75,14 @@ def contents(path):
 
 def _decoded(data, path):
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
     except (cv2.error, MemoryError) as error:
         image, reason = None, getattr(error, "err", "") or type(error).__name__
     else:
         reason = "damaged, cut short or of an unusual kind"
     if image is None:
         raise ImageError(f"{shown(path)}: cannot be decoded ({reason})")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def write(path, image, quality=92):

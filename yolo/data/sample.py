@@ -78,4 +78,4 @@ def collate(samples):
 
 def scaled(images):
     """Bytes 0..255 -> float32 0..1, as Darknet divides them."""
-    return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
+    return torch.div(images, 255) if images.dtype == torch.uint8 else images
