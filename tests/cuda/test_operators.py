@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from yolo import cfg, ops
 from yolo.network import Network
@@ -42,7 +43,7 @@ def device(machine, kernels, monkeypatch):
     monkeypatch.setattr(operators, "kernels", lambda: kernels)
     monkeypatch.setattr("yolo.ops.update.kernels", lambda: kernels)
     if machine.emulated:
-        monkeypatch.setattr(shapes, "HALF_DEVICES", {"cpu"})
+        monkeypatch.setattr(shapes, "HALF_DEVICES", {"cpu", "cuda"})
         assert set(CALLS) == set(operators.IMPLEMENTATIONS)
         for name, places in CALLS.items():
             for place in places:
@@ -349,6 +350,57 @@ def test_the_update_in_one_launch(small, monkeypatch):
             torch.testing.assert_close(mine, theirs)
             torch.testing.assert_close(fused.state[mine], plain.state[theirs])
     assert small.layers[1].weight.abs().max() == 0.2 and len(launches) == 3
+
+
+def test_fake_results_lie_as_the_kernels_leave_them(device):
+    """What torch.compile plans with: shapes, types and strides of every operator on CUDA."""
+    x, weight, c = torch.randn(2, 8, 6, 4), torch.randn(16, 8, 3, 3), torch.rand(8)
+    grad_y, at = torch.randn(2, 16, 6, 4), torch.zeros(2, 8, 3, 2, dtype=torch.int32)
+    geometry = [1, 1], [1, 1], [1, 1], 1
+    calls = {
+        "conv2d_forward": (x, weight, None, *geometry, "mish"),
+        "conv2d_statistics": (x, weight, *torch.rand(2, 16), 0.1, 1e-5, *geometry),
+        "conv2d_grad_x": (grad_y, weight, [6, 4], *geometry),
+        "conv2d_grad_weight": (grad_y, x, [3, 3], *geometry),
+        "channel_sums": (x,),
+        "bias_act_forward": (x, c, "leaky"),
+        "bias_act_backward": (x, x, None, "leaky"),
+        "batch_statistics": (x, c.clone(), c.clone(), 0.01, 1e-5),
+        "norm_act_forward": (x, c, c, c, c, "swish"),
+        "norm_act_backward": (x, x, c, c, c, c, True, "swish"),
+        "maxpool_forward": (x, [2, 2], [2, 2], [0, 0], True),
+        "maxpool_backward": (torch.randn(2, 8, 3, 2), at, [6, 4], [2, 2], [2, 2], [0, 0]),
+        "avgpool_forward": (x,),
+        "avgpool_backward": (torch.randn(2, 8, 1, 1), [6, 4]),
+        "upsample": (x, 2, 0.5),
+        "reorg": (x, [2, 3, 2, 2], False),
+    }
+    assert set(calls) == set(operators.IMPLEMENTATIONS)
+    for name, dtype, last in itertools.product(calls, (torch.float32, torch.bfloat16), (0, 1)):
+
+        def form(t, dtype=dtype, last=last):
+            if not torch.is_tensor(t) or t.dim() != 4:
+                return t
+            t = t.to(dtype) if t.is_floating_point() else t
+            return t.to(memory_format=torch.channels_last) if last else t
+
+        given = [form(t) for t in calls[name]]
+        got = operators.IMPLEMENTATIONS[name](
+            *(t.to(device) if torch.is_tensor(t) else t for t in given)
+        )
+        with FakeTensorMode():
+            fakes = [
+                torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="cuda:0")
+                if torch.is_tensor(t)
+                else t
+                for t in given
+            ]
+            planned = getattr(torch.ops.yolo, name)(*fakes)
+        if torch.is_tensor(got):
+            got, planned = (got,), (planned,)
+        for real, fake in zip(got, planned, strict=True):
+            assert (real.shape, real.dtype) == (fake.shape, fake.dtype), name
+            assert real.stride() == fake.stride(), (name, dtype, last)
 
 
 @pytest.mark.long

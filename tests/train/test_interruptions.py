@@ -79,9 +79,9 @@ def begin(words, output):
 def wait_for_rows(folder, count):
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        if (folder / "metrics.csv").exists():
-            if len((folder / "metrics.csv").read_text().splitlines()) > count:
-                return
+        metrics = folder / "metrics.csv"
+        if metrics.exists() and len(metrics.read_text().splitlines()) > count:
+            return
         time.sleep(0.005)
     raise AssertionError(f"no {count} iterations within a minute")
 

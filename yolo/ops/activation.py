@@ -11,7 +11,7 @@ from .backend import uses_torch
 from .formulas import FORMULAS, NATIVE_ACTIVATIONS
 from .grad import first_order
 from .native import activation_codes, library, threads
-from .operator import operator
+from .operator import operator, result
 from .precision import sum_type
 from .shapes import ShapeError, same_type
 
@@ -100,6 +100,11 @@ class _BiasAct(torch.autograd.Function):
         return grad_x, channel_sums(grad_x) if wants_bias else None, None
 
 
+def _fake(x, bias):
+    """Without a bias CUDA takes the values in the order of memory that they have."""
+    return torch.empty_like(x) if bias is None and x.is_cuda else result(x, x.shape)
+
+
 def planes(x):
     """(images, channels, values per channel) of x (n, c, ...), as kernels take it."""
     n, c = x.shape[:2]
@@ -108,7 +113,7 @@ def planes(x):
 
 @operator(
     "bias_act_forward(Tensor x, Tensor? bias, str activation) -> Tensor",
-    lambda x, bias, activation: torch.empty(x.shape, dtype=x.dtype, device=x.device),
+    lambda x, bias, activation: _fake(x, bias),
 )
 def _forward(x, bias, activation):
     x = x.contiguous()
@@ -128,7 +133,7 @@ def _forward(x, bias, activation):
 
 @operator(
     "bias_act_backward(Tensor grad_y, Tensor x, Tensor? bias, str activation) -> Tensor",
-    lambda grad_y, x, bias, activation: torch.empty(x.shape, dtype=x.dtype, device=x.device),
+    lambda grad_y, x, bias, activation: _fake(grad_y, bias),
 )
 def _backward(grad_y, x, bias, activation):
     grad_y, x = grad_y.contiguous(), x.contiguous()

@@ -19,7 +19,7 @@ from .backend import uses_torch
 from .formulas import NATIVE_ACTIVATIONS
 from .grad import first_order
 from .native import activation_codes, blas_threads, conv_plan, library, native_conv_shape
-from .operator import operator
+from .operator import operator, result
 from .precision import narrowed, precision, sum_type
 from .shapes import conv_shape, pair
 
@@ -90,7 +90,7 @@ def gradients(ctx, grad_y):
 
 def _fake_forward(x, weight, bias, stride, padding, dilation, groups, activation):
     s = conv_shape(x, weight, bias, stride, padding, dilation, groups)
-    return x.new_empty((s.n, s.k, s.p, s.q))
+    return result(x, (s.n, s.k, s.p, s.q))
 
 
 @operator(
@@ -122,7 +122,7 @@ def _forward(x, weight, bias, stride, padding, dilation, groups, activation):
 
 
 def _fake_grad_x(grad_y, weight, size, stride, padding, dilation, groups):
-    return grad_y.new_empty((grad_y.shape[0], weight.shape[1] * groups, *size))
+    return result(grad_y, (grad_y.shape[0], weight.shape[1] * groups, *size))
 
 
 @operator(

@@ -26,7 +26,7 @@ from .conv import _forward as _convolve
 from .formulas import NATIVE_ACTIVATIONS
 from .grad import first_order
 from .native import activation_codes, library, threads
-from .operator import operator
+from .operator import operator, result
 from .precision import narrowed, precision, sum_type
 from .shapes import ShapeError, conv_shape, pair, same_type
 
@@ -197,7 +197,7 @@ def _conv_statistics(x, weight, rolling_mean, rolling_var, momentum, eps, *geome
 @operator(
     "norm_act_forward(Tensor x, Tensor scale, Tensor bias, Tensor mean, Tensor rstd, "
     "str activation) -> Tensor",
-    lambda x, *_: torch.empty(x.shape, dtype=x.dtype, device=x.device),
+    lambda x, *_: result(x, x.shape),
 )
 def _forward(x, scale, bias, mean, rstd, activation):
     x = x.contiguous()
@@ -219,7 +219,7 @@ def _forward(x, scale, bias, mean, rstd, activation):
     "norm_act_backward(Tensor grad_y, Tensor x, Tensor scale, Tensor bias, Tensor mean, "
     "Tensor rstd, bool from_batch, str activation) -> (Tensor, Tensor, Tensor)",
     lambda grad_y, x, *_: (
-        torch.empty(x.shape, dtype=x.dtype, device=x.device),
+        result(x, x.shape),
         *_channel_pair(x),
     ),
 )

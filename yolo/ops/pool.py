@@ -11,7 +11,7 @@ from . import packed_spatial
 from .backend import uses_torch
 from .grad import first_order
 from .native import library, native_pool_shape, threads
-from .operator import operator
+from .operator import operator, result
 from .packed import Packed
 from .shapes import ShapeError, pair, pool_shape, same_type
 
@@ -80,8 +80,8 @@ class _AvgPool(torch.autograd.Function):
 
 def _fake_maxpool(x, size, stride, padding, with_index):
     shape = pool_shape(x, size, stride, padding)
-    y = x.new_empty((shape.n, shape.c, shape.p, shape.q))
-    return y, x.new_empty(y.shape if with_index else (0,), dtype=torch.int32)
+    y = result(x, (shape.n, shape.c, shape.p, shape.q))
+    return y, result(x, y.shape if with_index else (0,), torch.int32)
 
 
 @operator(
@@ -112,7 +112,7 @@ def _maxpool(x, size, stride, padding, with_index):
 @operator(
     "maxpool_backward(Tensor grad_y, Tensor at, SymInt[] size, int[] window, int[] stride, "
     "int[] padding) -> Tensor",
-    lambda grad_y, at, size, *_: grad_y.new_empty((*grad_y.shape[:2], *size)),
+    lambda grad_y, at, size, *_: result(grad_y, (*grad_y.shape[:2], *size)),
 )
 def _maxpool_backward(grad_y, at, size, window, stride, padding):
     """On the CPU `at` says all; CUDA gathers and needs to know which windows cover a pixel."""
@@ -130,7 +130,7 @@ def _maxpool_backward(grad_y, at, size, window, stride, padding):
     return grad_x
 
 
-@operator("avgpool_forward(Tensor x) -> Tensor", lambda x: x.new_empty((*x.shape[:2], 1, 1)))
+@operator("avgpool_forward(Tensor x) -> Tensor", lambda x: result(x, (*x.shape[:2], 1, 1)))
 def _avgpool(x):
     x = x.contiguous()
     n, c, h, w = x.shape
@@ -141,7 +141,7 @@ def _avgpool(x):
 
 @operator(
     "avgpool_backward(Tensor grad_y, SymInt[] size) -> Tensor",
-    lambda grad_y, size: grad_y.new_empty((*grad_y.shape[:2], *size)),
+    lambda grad_y, size: result(grad_y, (*grad_y.shape[:2], *size)),
 )
 def _avgpool_backward(grad_y, size):
     grad_y, (h, w) = grad_y.contiguous(), size

@@ -105,8 +105,9 @@ class Kernels:
         self._im2col(a, FORWARD, x, weight.contiguous(), bias, y)
         return y
 
-    def im2col_grad_x(self, a, grad_y, weight):
-        grad_y, grad_x = flat(grad_y), empty_like(grad_y, (a.n, a.c, a.h, a.w))
+    def im2col_grad_x(self, a, grad_y, weight, out=None):
+        grad_y = flat(grad_y)
+        grad_x = empty_like(grad_y, (a.n, a.c, a.h, a.w)) if out is None else out
         self._im2col(a, GRAD_X, grad_x, weight.contiguous(), None, grad_y)
         return grad_x
 

@@ -14,6 +14,7 @@ from ..precision import precision, sum_type
 from ..shapes import conv_shape, pool_shape
 from .choose import choose
 from .kernels import CudaError, Kernels
+from .layout import empty_nhwc
 from .selftest import refuse
 
 LIBRARY = Path(__file__).parents[2] / "_cuda.so"
@@ -43,7 +44,7 @@ def conv2d_forward(x, weight, bias, stride, padding, dilation, groups, activatio
     weight = weight.to(x.dtype)
     if algorithm != "im2col":
         return run(shape, x, weight, bias, activation=activation)
-    y = run(shape, x, weight, bias)
+    y = run(shape, x, weight, bias, out=empty_nhwc(x, (shape.n, shape.k, shape.p, shape.q)))
     return y if activation == "linear" else bias_act_forward(y, None, activation)
 
 
@@ -55,7 +56,8 @@ def conv2d_statistics(
     tiles = {}
     if algorithm in ("implicit", "stem") and shape.n:
         tiles = {"tiles": kernels().implicit_tiles(shape, x.device)}
-    y = run(shape, x, weight.to(x.dtype), **tiles)
+    size = shape.n, shape.k, shape.p, shape.q
+    y = run(shape, x, weight.to(x.dtype), out=empty_nhwc(x, size), **tiles)
     return y, *batch_statistics(y, rolling_mean, rolling_var, momentum, eps, **tiles)
 
 
@@ -63,8 +65,10 @@ def conv2d_grad_x(grad_y, weight, size, stride, padding, dilation, groups):
     c = weight.shape[1] * groups
     like = grad_y.new_empty((1,)).expand(grad_y.shape[0], c, *size)
     shape = conv_shape(like, weight, None, stride, padding, dilation, groups, "conv2d_grad_x")
-    _, run = _pass("grad_x", grad_y, shape)
-    return run(shape, grad_y, weight.to(grad_y.dtype))
+    algorithm, run = _pass("grad_x", grad_y, shape)
+    size = shape.n, shape.c, shape.h, shape.w
+    more = {"out": empty_nhwc(grad_y, size)} if algorithm == "im2col" else {}
+    return run(shape, grad_y, weight.to(grad_y.dtype), **more)
 
 
 def conv2d_grad_weight(grad_y, x, size, stride, padding, dilation, groups):
