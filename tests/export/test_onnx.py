@@ -1,5 +1,7 @@
 """Exported graphs in ONNX Runtime against the network in float64."""
 
+import json
+
 import pytest
 import torch
 
@@ -30,9 +32,29 @@ BODIES = {
     "groups": conv(8) + "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n" + conv(8) + "groups=4\n",
     "attention": conv(8) + "[avgpool]\n" + conv(8, 1, act="logistic")
     + "[scale_channels]\nfrom=-3\n" + conv(8, act="tanh") + "[sam]\nfrom=-2\n",
+    "more activations": "".join(
+        conv(6, act=name)
+        for name in ("loggy", "ramp", "elu", "selu", "gelu", "hard_mish", "hardtan", "relie")
+    ),
+    "rearranged": conv(8) + "[reorg]\nstride=2\n" + conv(8) + "[reorg3d]\nstride=2\n",
+    "shrunk": conv(8) + "[upsample]\nstride=-2\nscale=.5\n[local_avgpool]\nsize=3\nstride=2\n",
+    "over channels": conv(8) + "[maxpool]\nmaxpool_depth=1\nout_channels=4\n[lrn]\n",
+    "weighted": conv(8) + conv(6) + conv(8) + "[shortcut]\nfrom=-2,-3\nactivation=linear\n"
+    "weights_type=per_channel\nweights_normalization=softmax\n",
+    "uneven sums": conv(8) + conv(8, 3, 2) + conv(6) + "[shortcut]\nfrom=-2,-3\n"
+    + conv(8) + "[shortcut]\nfrom=-2\n",
+    "cropped": "[crop]\ncrop_height=20\ncrop_width=30\n" + conv(4) + "[batchnorm]\n",
+    "implicit": conv(8) + "[implicit]\nfilters=8\n[scale_channels]\nfrom=-2\n",
+    "classifier": conv(12) + "[avgpool]\n[softmax]\ngroups=2\ntemperature=2\n[cost]\n",
     "connected": conv(8, 3, 4) + "[connected]\noutput=5\nactivation=relu\n",
     "heads": conv(20) + conv(14, 1, act="linear") + YOLO + "[route]\nlayers=-3\n"
     + conv(14, 3, 2, act="linear") + YOLO + "new_coords=1\n",
+    "region": conv(14, 1, act="linear") + "[region]\nclasses=2\nanchors=1,2, 3,1\nnum=2\n"
+    "coords=4\nsoftmax=1\n",
+    "gaussian": conv(22, 1, act="linear") + "[Gaussian_yolo]\nclasses=2\n"
+    "anchors=10,14, 23,27\nnum=2\nmask=0,1\nscale_x_y=1.1\nyolo_point=left_top\n",
+    "detection": conv(4, 3, 4) + "[connected]\noutput=108\nactivation=linear\n[detection]\n"
+    "classes=2\ncoords=4\nside=3\nnum=2\nsoftmax=1\nsqrt=1\n",
 }  # fmt: skip
 
 
@@ -49,13 +71,17 @@ def check(net, batch):
     x = torch.rand(batch, *net.input_shape)
     session = onnxruntime.InferenceSession(model(net, batch).SerializeToString())
     outputs = session.run(None, {"images": x.numpy()})
-    with backend("torch"):
-        expected = net.fused().double()(x.double())
+    expected = in_float64(net, x)
     assert [y.name for y in session.get_outputs()] == [f"head_{i}" for i in net.heads]
     for y, wanted in zip(outputs, expected, strict=True):
         assert y.shape == wanted.shape
         error = (torch.from_numpy(y).double() - wanted).norm() / wanted.norm()
         assert error <= 1e-5, f"relative L2 {error:.2e}"
+
+
+def in_float64(net, x):
+    with backend("torch"):
+        return net.fused().double()(x.double())
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -69,8 +95,92 @@ def test_shipped_cfg(name, cfg_folder):
 
 
 @pytest.mark.parametrize(
-    "body", ["[reorg3d]\nstride=2\n", "[upsample]\nstride=-2\n", "[activation]\nactivation=selu\n"]
+    "body",
+    [
+        "[local]\nfilters=2\nsize=3\n",
+        "[gru]\noutput=3\n",
+        "[activation]\nactivation=stair\n",
+        "[reorg]\nstride=2\nreverse=1\n",
+    ],
 )
 def test_layer_without_onnx_form_is_an_error_that_names_it(body):
     with pytest.raises(ExportError, match="layer 1"):
         model(Network(parse(NET + conv(4) + body)))
+
+
+HEADS = ["heads", "region", "gaussian", "detection"]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", HEADS)
+def test_boxes_are_those_that_the_heads_decode(name):
+    net = settled(Network(parse(NET + BODIES[name])))
+    x = torch.rand(3, *net.input_shape)
+    made = model(net, batch=None, nodes="boxes")
+    session = onnxruntime.InferenceSession(made.SerializeToString())
+    boxes, scores = map(torch.from_numpy, session.run(["boxes", "scores"], {"images": x.numpy()}))
+    decoded = [
+        net.layers[index].decode(output, net.input_shape[1:])
+        for index, output in zip(net.heads, in_float64(net, x), strict=True)
+    ]
+    centre = torch.cat([d[0] for d in decoded], 1)
+    low, high = centre[..., :2] - centre[..., 2:] / 2, centre[..., :2] + centre[..., 2:] / 2
+    wanted = torch.cat([low, high], 2), torch.cat([d[1][..., None] * d[2] for d in decoded], 1)
+    assert boxes.shape == wanted[0].shape and scores.shape == wanted[1].shape
+    torch.testing.assert_close(boxes.double(), wanted[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scores.double(), wanted[1], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_detections_are_the_boxes_left_after_suppression():
+    net = settled(Network(parse(NET + BODIES["heads"])))
+    x = torch.rand(2, *net.input_shape)
+    made = model(net, batch=None, nodes="detections", thresh=0.2, nms=0.3)
+    data = made.SerializeToString()
+    (found,) = onnxruntime.InferenceSession(data).run(None, {"images": x.numpy()})
+    session = onnxruntime.InferenceSession(model(net, None, "boxes").SerializeToString())
+    boxes, scores = map(torch.from_numpy, session.run(None, {"images": x.numpy()}))
+    wanted = []
+    for image in range(2):
+        for label in range(2):
+            standing = []
+            for i in scores[image, :, label].argsort(descending=True).tolist():
+                if scores[image, i, label] > 0.2 and all(
+                    iou(boxes[image, i], boxes[image, j]) <= 0.3 for j in standing
+                ):
+                    standing.append(i)
+            wanted += [
+                [image, *boxes[image, i].tolist(), scores[image, i, label].item(), label]
+                for i in standing
+            ]
+    assert 2 < len(wanted) < scores.numel()  # some were suppressed, some were not
+    assert len(found) == len(wanted)
+    for a, b in zip(sorted(found.tolist()), sorted(wanted), strict=True):
+        assert a == pytest.approx(b, rel=1e-5, abs=1e-6)
+
+
+def iou(a, b):
+    sides = (torch.minimum(a[2:], b[2:]) - torch.maximum(a[:2], b[:2])).clamp(min=0)
+    areas = [(c[2] - c[0]) * (c[3] - c[1]) for c in (a, b)]
+    return sides.prod() / (sum(areas) - sides.prod())
+
+
+@pytest.mark.parametrize("opset", [13, 17, 21])
+def test_older_and_newer_operators(opset):
+    net = settled(Network(parse(NET + BODIES["activations"] + BODIES["over channels"])))
+    made = model(net, opset=opset)
+    assert [o.version for o in made.opset_import] == [opset]
+    session = onnxruntime.InferenceSession(made.SerializeToString())
+    x = torch.rand(1, *net.input_shape)
+    (y,) = session.run(None, {"images": x.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(y), net(x)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_metadata_says_how_to_feed_it():
+    net = settled(Network(parse(NET.replace("batch=1", "batch=1\nletter_box=1") + BODIES["heads"])))
+    net.names = ["cat", "dog"]
+    facts = {p.key: p.value for p in model(net, metadata={"data": "pets"}).metadata_props}
+    assert facts["resize"] == "letterbox" and facts["scale"] == "1/255" and facts["data"] == "pets"
+    assert json.loads(facts["names"]) == ["cat", "dog"]
+    assert json.loads(facts["anchors"])["2"] == [[10, 14], [23, 27]]

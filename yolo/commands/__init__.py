@@ -1,6 +1,22 @@
 """The commands of `python -m yolo`: one file each, with `add(commands)`, which declares its
 flags, and `run(args)`, which does the work and returns the exit code (None: 0)."""
 
-from . import anchors, classify, data, detect, gradcheck, map, recall, summary, trace, train, valid
+from . import (
+    anchors,
+    classify,
+    data,
+    detect,
+    export,
+    gradcheck,
+    map,
+    recall,
+    summary,
+    trace,
+    train,
+    valid,
+)
 
-COMMANDS = (summary, train, detect, classify, map, data, anchors, gradcheck, trace, valid, recall)
+COMMANDS = (
+    *(summary, train, detect, classify, map, valid, recall),
+    *(data, anchors, export, gradcheck, trace),
+)

@@ -1,0 +1,38 @@
+"""`export`: a network as an ONNX file, which is run and compared before it is left."""
+
+from .flags import add_network, positive, share
+
+
+def add(commands):
+    command = commands.add_parser("export", help="write a network for other programs")
+    add_network(command)
+    command.add_argument("--to", choices=("onnx",), default="onnx")
+    command.add_argument("--out", metavar="F", help="default: the cfg's name, with .onnx")
+    command.add_argument(
+        "--nodes",
+        choices=("heads", "boxes", "detections"),
+        default="heads",
+        help="what comes out: Darknet's outputs, decoded boxes and scores, or what is left of them",
+    )
+    command.add_argument("--batch", type=positive, default=1, metavar="N")
+    command.add_argument("--dynamic-batch", action="store_true", help="any number of images")
+    command.add_argument("--width", type=positive, metavar="N")
+    command.add_argument("--height", type=positive, metavar="N")
+    command.add_argument("--opset", type=positive, default=18, metavar="N")
+    command.add_argument("--fp16", action="store_true", help="half-precision weights and sums")
+    command.add_argument("--thresh", type=share, default=0.25, help="of --nodes detections")
+    command.add_argument("--nms", type=share, default=0.45, help="of --nodes detections")
+    command.add_argument("--names", metavar="F", help="class names, one a line, for the metadata")
+    command.add_argument("--data-metadata", metavar="F", help="a .data file, for the metadata")
+    command.add_argument(
+        "--check",
+        metavar="LIST",
+        help="programs that must agree: onnxruntime,opencv,openvino; default: those installed",
+    )
+    command.set_defaults(run=run)
+
+
+def run(args):
+    from ..export import to_onnx
+
+    return to_onnx(args)

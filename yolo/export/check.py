@@ -1,0 +1,208 @@
+"""An exported graph is run in the programs that are there and compared with the network itself.
+
+    raw outputs    relative L2 distance of each output at most LIMITS[precision]
+    detections     above 0.25 the same classes, each box with an IoU of at least 0.999 (fp16: 0.97)
+
+The images are fixed: drawn shapes on textures, made at the network's size.
+"""
+
+import numpy as np
+import torch
+
+from .. import boxes as box
+from ..data.shapes import ShapesDataset
+from ..ops import precision as within
+from ..predict import decode
+from .graph import ExportError, Graph
+from .onnx import detection_heads, finished, run_layers
+
+LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
+SAME_BOX = {"fp32": 0.999, "fp16": 0.97}
+THRESH, NMS = 0.25, 0.45
+
+
+class Missing(Exception):
+    """A program is not installed."""
+
+
+# ---- programs: (bytes of the model, names of the outputs) -> function of images ----
+
+
+def onnxruntime(model, names):
+    try:
+        import onnxruntime as runtime
+    except ImportError:
+        raise Missing from None
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(names, {"images": x})
+
+
+def opencv(model, names):
+    import cv2
+
+    net = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
+
+    def run(x):
+        net.setInput(x)
+        return net.forward(names)
+
+    return run
+
+
+def openvino(model, names):
+    try:
+        import openvino as ov
+    except ImportError:
+        raise Missing from None
+    core = ov.Core()
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(model), "CPU", exact)
+
+    def run(x):
+        results = compiled([x])
+        return [results[name] for name in names]
+
+    return run
+
+
+PROGRAMS = {"onnxruntime": onnxruntime, "opencv": opencv, "openvino": openvino}
+
+
+# ---- comparison ----
+
+
+def images(net, count):
+    """(count, C, H, W) float32: drawn shapes, the first channels of them where C < 3."""
+    channels, height, width = net.input_shape
+    drawn = ShapesDataset(6, count, (height, width), seed=1, split="valid")
+    x = np.stack([drawn[i].image for i in range(count)]).transpose(0, 3, 1, 2)
+    repeats = -(-channels // 3)
+    return np.ascontiguousarray(np.tile(x, (1, repeats, 1, 1))[:, :channels], np.float32) / 255
+
+
+def distance(ours, theirs):
+    """Relative L2; infinite where shapes differ, NaN where either holds one."""
+    if ours.shape != theirs.shape:
+        return float("inf")
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    return float(np.linalg.norm(ours - theirs) / max(np.linalg.norm(ours), 1e-30))
+
+
+def expected(net, x, nodes, thresh, nms):
+    """What the graph should give for x: a list of arrays, in the order of its outputs."""
+    with torch.no_grad(), within("exact"):
+        outputs = net.fused()(torch.from_numpy(x))
+    if nodes == "heads":
+        return [y.numpy() for y in outputs]
+    boxes, scores = [], []
+    for position, layer in detection_heads(net):
+        xywh, objectness, classes = layer.decode(outputs[position], net.input_shape[1:])
+        boxes.append(box.xywh_to_xyxy(xywh))
+        scores.append(objectness[..., None] * classes)
+    if nodes == "boxes":
+        return [torch.cat(boxes, 1).numpy(), torch.cat(scores, 1).numpy()]
+    return [listed(net, outputs, thresh, nms)]
+
+
+def listed(net, outputs, thresh=THRESH, nms=NMS):
+    """(n, 7) of all images: image, x1, y1, x2, y2, score, class after suppression by IoU."""
+    found = decode(net, outputs, thresh)
+    return np.concatenate([rows(candidates, image, nms) for image, candidates in enumerate(found)])
+
+
+def rows(candidates, image, nms):
+    """Those of one image."""
+    found = candidates.suppressed(nms)
+    at, classes = torch.nonzero(found.probs, as_tuple=True)
+    corners = box.xywh_to_xyxy(found.boxes_xywh[at])
+    columns = [torch.full_like(classes, image), corners, found.probs[at, classes], classes]
+    columns = [c.float().reshape(len(at), -1) for c in columns]
+    return torch.cat(columns, 1).numpy()
+
+
+def compare(net, outputs, wanted, nodes, precision):
+    """(largest distance of raw outputs, or None; what is wrong, or None)."""
+    if nodes == "detections":
+        return None, differing(wanted[0], outputs[0], precision)
+    worst = max(distance(a, b) for a, b in zip(wanted, outputs, strict=True))
+    if not worst <= LIMITS[precision]:
+        return worst, f"raw outputs differ by {worst:.2g}, more than {LIMITS[precision]:g}"
+    if nodes == "heads" and any(hasattr(net.layers[i], "decode") for i in net.heads):
+        both = [listed(net, list(map(torch.from_numpy, y))) for y in (wanted, outputs)]
+        return worst, differing(*both, precision)
+    return worst, None
+
+
+def differing(wanted, found, precision):
+    """How two lists of detections (n, 7) differ, or None."""
+    if len(wanted) != len(found):
+        return f"{len(found)} detections above {THRESH}, expected {len(wanted)}"
+    left = list(range(len(found)))
+    for row in wanted:
+        same = [i for i in left if found[i, 0] == row[0] and found[i, 6] == row[6]]
+        overlaps = [overlap(row, found[i]) for i in same]
+        if not overlaps or not max(overlaps) >= SAME_BOX[precision]:
+            return f"no box like that of class {int(row[6])} with score {row[5]:.3f}"
+        left.remove(same[int(np.argmax(overlaps))])
+    return None
+
+
+def overlap(a, b):
+    """IoU of two detections."""
+    return float(box.iou_matrix(*(torch.tensor(row[None, 1:5]) for row in (a, b))))
+
+
+def check(net, model, nodes, batch, precision="fp32", thresh=THRESH, nms=NMS, programs=None):
+    """{program: largest distance, or None} of those that are installed; raises an ExportError that
+    names the program and the first layer that differs. programs: those that must be there."""
+    if nodes == "detections" and programs is None:
+        programs = ["onnxruntime"]
+    x = images(net, batch or 2)
+    wanted = expected(net, x, nodes, thresh, nms)
+    data = model.SerializeToString()
+    names = [output.name for output in model.graph.output]
+    results = {}
+    for name in programs or PROGRAMS:
+        try:
+            outputs = PROGRAMS[name](data, names)(x)
+        except Missing:
+            if programs:
+                raise ExportError(
+                    f"{name} is not installed, so the graph cannot be checked"
+                ) from None
+            continue
+        except Exception as error:  # whatever a foreign program raises
+            first = str(error).strip().split("\n")[0]
+            raise ExportError(f"{name} does not run the graph: {first}") from error
+        worst, wrong = compare(net, [np.asarray(y) for y in outputs], wanted, nodes, precision)
+        if wrong:
+            where = first_difference(net, x, LIMITS[precision]) if name == "onnxruntime" else ""
+            raise ExportError(f"{name}: {wrong}{where}")
+        results[name] = worst
+    if not results:
+        raise ExportError(
+            "no program is installed that could check the graph: pip install onnxruntime"
+        )
+    return results
+
+
+def first_difference(net, x, limit):
+    """Names the first layer whose output differs in ONNX Runtime."""
+    net = net.fused()
+    graph = Graph(len(x), opset=18)
+    run_layers(graph, net)
+    outputs = []
+    for layer in net.layers:
+        name = graph.add("Identity", [graph.names[layer.index]], name=f"layer_{layer.index}")
+        outputs.append(graph.value(name, layer.out_shape))
+    data = finished(graph, net, outputs, {}).SerializeToString()
+    theirs = onnxruntime(data, [o.name for o in outputs])(x)
+    with torch.no_grad(), within("exact"):
+        ours = net.outputs(torch.from_numpy(x))
+    for layer, a, b in zip(net.layers, ours, theirs, strict=True):
+        apart = distance(a.numpy(), b)
+        if not apart <= limit:
+            return f"; first at layer {layer.index} [{layer.section.name}], by {apart:.2g}"
+    return "; every layer by itself agrees"

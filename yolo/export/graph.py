@@ -1,0 +1,66 @@
+"""The ONNX graph while it grows: nodes, constants, and names of results."""
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from ..errors import YoloError
+
+
+class ExportError(YoloError):
+    """Something that has no form in the other format, or a file that does not agree with us."""
+
+
+class Graph:
+    """Nodes and constants so far, and the name of each layer's output.
+
+    batch: images of one run, or None for any number (the dimension is then called "batch").
+    opset: the version of ONNX's operators that may be used.
+    """
+
+    def __init__(self, batch, opset):
+        self.batch, self.opset = batch, opset
+        self.nodes, self.constants, self.names = [], [], {}
+
+    def add(self, operator, inputs, name=None, **attributes):
+        """Appends a node; returns the name of its output."""
+        name = name or f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], name, **attributes))
+        return name
+
+    def constant(self, values, dtype=np.float32):
+        """The name of a stored tensor."""
+        name = f"constant_{len(self.constants)}"
+        array = np.ascontiguousarray(values, dtype)
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def integers(self, *values):
+        """The name of a list of integers."""
+        return self.constant(values, np.int64)
+
+    def value(self, name, shape, kind=TensorProto.FLOAT):
+        """Type of an input or output whose first dimension is the batch."""
+        return helper.make_tensor_value_info(name, kind, [self.batch or "batch", *shape])
+
+    def reshape(self, x, *shape):
+        """(batch, ...) -> (batch or -1, *shape): any factor of the batch stays in front."""
+        return self.add("Reshape", [x, self.integers(-1, *shape)])
+
+    def slice(self, x, begin, end, axis=1):
+        """Entries begin .. end of an axis."""
+        return self.add("Slice", [x, *(self.integers(n) for n in (begin, end, axis))])
+
+    def every(self, x, step):
+        """Every nth row and column."""
+        ends = (self.integers(0, 0), self.integers(1 << 31, 1 << 31))
+        return self.add("Slice", [x, *ends, self.integers(2, 3), self.integers(step, step)])
+
+
+def array(tensor):
+    """float32 values of a parameter."""
+    return tensor.detach().float().cpu().numpy()
+
+
+def refusal(layer, why):
+    """The error that names a layer's place in its file."""
+    return ExportError(f"{layer.section.path}: layer {layer.index} [{layer.section.name}] {why}")
