@@ -155,7 +155,7 @@ def settled(net):
         if name.endswith(("rolling_mean", "rolling_var")):
             buffer.mul_(100)  # they began at 0 and moved by a hundredth
         if name.endswith("rolling_var"):  # no channel that is nearly constant: it amplifies errors
-            buffer.clamp_(min=buffer.mean() / 4)
+            buffer.clamp_(min=buffer.mean())
     for layer in (net.layers[i] for i in net.heads):
         if hasattr(layer, "anchors"):
             net.layers[layer.sources[0]].bias.sub_(2)

@@ -118,9 +118,9 @@ def rows(candidates, image, nms):
     found = candidates.suppressed(nms)
     at, classes = torch.nonzero(found.probs, as_tuple=True)
     corners = box.xywh_to_xyxy(found.boxes_xywh[at])
-    columns = [torch.full_like(classes, image), corners, found.probs[at, classes], classes]
-    columns = [c.float().reshape(len(at), -1) for c in columns]
-    return torch.cat(columns, 1).numpy()
+    columns = torch.full_like(classes, image), found.probs[at, classes], classes
+    image, score, label = (column.float()[:, None] for column in columns)
+    return torch.cat([image, corners, score, label], 1).numpy()
 
 
 def compare(net, outputs, wanted, nodes, precision, thresh=THRESH):
