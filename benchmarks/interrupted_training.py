@@ -70,10 +70,9 @@ def compare(args, name, data, seed):
     started = time.perf_counter()
     finish([*command(args, data, seed, folders[0]), "--fresh"])
     whole = time.perf_counter() - started
-    stopped = interrupt(
-        [*command(args, data, seed, folders[1]), "--fresh"], folders[1], args, number
-    )
-    said = finish([*command(args, data, seed, folders[1]), "--resume"])
+    words = command(args, data, seed, folders[1])
+    stopped = interrupt([*words, "--fresh"], folders[1], args.iterations // 2 + 3, number)
+    said = finish([*words, "--resume"])
     origin = next(text for text in said.splitlines() if text.startswith("going on from"))
     curves = [curve(folder) for folder in folders]
     final = [(folder / f"{args.cfg.stem}_final.weights").read_bytes() for folder in folders]

@@ -6,6 +6,8 @@ import signal
 import sys
 import time
 
+import cv2
+import numpy as np
 import pytest
 
 from yolo.__main__ import main
@@ -44,16 +46,28 @@ jitter=.3
 """
 
 
+def write_data(folder):
+    """The cfg, and 14 pictures of noise with labels; gives the path of the cfg."""
+    rng, names = np.random.default_rng(0), [f"{number}.png" for number in range(14)]
+    for name in names:
+        cv2.imwrite(str(folder / name), rng.integers(0, 255, (40, 60, 3), np.uint8))
+        x, y = rng.uniform(0.3, 0.7, 2)
+        label = f"{rng.integers(3)} {x:.3f} {y:.3f} 0.4 0.5\n"
+        (folder / name).with_suffix(".txt").write_text(label)
+    (folder / "list.txt").write_text("\n".join(names))
+    (folder / "d.data").write_text("classes=3\ntrain=list.txt\nsavelast=5\nsaveweights=15\n")
+    (folder / "micro.cfg").write_text(CFG)
+    return folder / "micro.cfg"
+
+
 @pytest.fixture
 def micro(tmp_path):
-    path = tmp_path / "micro.cfg"
-    path.write_text(CFG)
-    return path
+    return write_data(tmp_path)
 
 
 def flags(micro, name, workers, *more):
-    words = ["--out", micro.parent / name, "--workers", workers, "--save-every", 5, *more]
-    return ["train", micro, *words]
+    data = ["--data", micro.parent / "d.data"]
+    return ["train", micro, *data, "--out", micro.parent / name, "--workers", workers, *more]
 
 
 def run(words):
@@ -79,8 +93,8 @@ def begin(words, output):
 def wait_for_rows(folder, count):
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        metrics = folder / "metrics.csv"
-        if metrics.exists() and len(metrics.read_text().splitlines()) > count:
+        path = folder / "metrics.csv"
+        if path.exists() and len(path.read_text().splitlines()) > count:
             return
         time.sleep(0.005)
     raise AssertionError(f"no {count} iterations within a minute")
@@ -95,8 +109,7 @@ def curve(folder):
 def whole(tmp_path_factory):
     """The run that nobody stopped."""
     folder = tmp_path_factory.mktemp("whole")
-    (folder / "micro.cfg").write_text(CFG)
-    assert run(flags(folder / "micro.cfg", "out", 0)) == 0
+    assert run(flags(write_data(folder), "out", 0)) == 0
     return folder / "out"
 
 
@@ -200,17 +213,12 @@ def test_what_is_not_built_is_refused_in_words(micro, key, capsys):
     assert "cannot be trained with" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_savelast_of_the_data_file(micro):
-    import cv2
-    import numpy as np
-
-    folder = micro.parent
-    cv2.imwrite(str(folder / "a.png"), np.zeros((40, 40, 3), np.uint8))
-    (folder / "a.txt").write_text("1 0.5 0.5 0.4 0.4\n")
-    (folder / "list.txt").write_text("a.png\n")
-    (folder / "d.data").write_text("classes=3\ntrain=list.txt\nsavelast=2\nsaveweights=3\n")
-    words = ["train", micro, "--data", folder / "d.data", "--out", folder / "out"]
-    assert run([*words, "--workers", 0, "--iterations", 5, "--keep", 9]) == 0
-    names = {p.name for p in (folder / "out").iterdir()}
-    assert {"micro_2.ckpt", "micro_4.ckpt", "micro_3.weights"} <= names
-    assert "micro_3.ckpt" not in names
+def test_savelast_and_saveweights_of_the_data_file(micro):
+    assert run(flags(micro, "out", 0, "--iterations", 16, "--keep", 9)) == 0
+    names = {p.name for p in (micro.parent / "out").glob("*_*") if p.suffix != ".csv"}
+    assert names == {
+        *("micro_0.ckpt", "micro_5.ckpt", "micro_10.ckpt", "micro_15.ckpt"),
+        *("micro_15.weights", "micro_last.weights", "micro_final.weights"),
+    }
+    assert run(flags(micro, "more", 0, "--iterations", 3, "--save-every", 2)) == 0
+    assert (micro.parent / "more" / "micro_2.ckpt").exists()
