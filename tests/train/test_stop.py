@@ -50,3 +50,4 @@ def test_a_signal_while_map_is_measured_breaks_it_off_and_it_comes_first_afterwa
     table = second.output.metrics
     assert [row["iteration"] for row in table] == list(range(1, 10))
     assert [row["map"] for row in table] == [None] * 4 + [0.5] + [None] * 3 + [0.5]
+    assert all(row["no-obj_3"] > 0 for row in table)

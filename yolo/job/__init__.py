@@ -83,10 +83,10 @@ def train(net, source, out, name, args, console, record, found):
     """Runs the Trainer, then measures the result and draws some of it; returns the exit code."""
     options = net.options
     iteration = found.state["iteration"] if found else net.iteration
-    if found and iteration >= options.max_batches:
+    if found and min(iteration, found.state["booked"]) >= options.max_batches:
         console.say(f"the training is complete: iteration {iteration} of {options.max_batches}")
         return 0
-    if iteration >= options.max_batches:
+    if not found and iteration >= options.max_batches:
         raise net.sections[0].error(
             f"nothing to train: iteration {iteration} of max_batches={options.max_batches}; "
             "set --iterations, or count from 0 again with --clear",
@@ -133,7 +133,7 @@ def train(net, source, out, name, args, console, record, found):
     say_broken(loaders, console)
     if trainer.stop.signal is not None:
         console.say(
-            f"{trainer.ended}: stopped after iteration {net.iteration}; go on with --resume"
+            f"{trainer.stop.name}: stopped after iteration {net.iteration}; go on with --resume"
         )
         return trainer.stop.exit_code
     if trainer.ended:

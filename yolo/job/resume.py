@@ -16,7 +16,7 @@ IN_CFG = (
     *("classes", "freeze", "set"),
 )  # flags that override() writes into the cfg
 OF_RUN = {"seed": 0, "precision": None, "map": False, "on_nan": "stop"}  # others, with defaults
-NEEDED = ("iteration", "max_batches", "cfg", "cfg_file", "flags", "names", "images")
+NEEDED = ("iteration", "booked", "max_batches", "cfg", "cfg_file", "flags", "names", "images")
 
 
 class ResumeError(YoloError, ValueError):

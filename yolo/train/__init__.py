@@ -1,11 +1,12 @@
 """Training.
 
-trainer    the loop                          step      one iteration, wholly or not at all
-progress   what is asked, where it stands    sizes     `random`: training at changing sizes
-output     the files of a run                average   ema_alpha
-state      what a checkpoint holds           memory    --auto-batch, out of memory
-metrics    metrics.csv                       finite    numbers that are not finite
-board      TensorBoard                       stop      Ctrl-C and SIGTERM
+trainer      the loop                            average   ema_alpha
+iterations   each wholly or not at all           memory    --auto-batch, out of memory
+step         forward and backward passes         finite    numbers that are not finite
+progress     what is asked, where it stands      metrics   metrics.csv
+output       the files of a run                  board     TensorBoard
+state        what a checkpoint holds             stop      Ctrl-C and SIGTERM
+sizes        `random`: changing sizes
 """
 
 from .memory import fit_subdivisions

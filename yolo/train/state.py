@@ -22,10 +22,11 @@ import torch
 
 from .. import cfg
 from ..checkpoint import Checkpoint, CheckpointError
+from ..loss.head import Averages
 from .progress import Progress
 
 STREAM = 4  # keeps these draws apart from the loader's and those of sizes
-NOT_KEPT = ("heads", "mini_batch", "seconds_left")
+NOT_KEPT = ("heads", "mini_batch", "seconds_left")  # heads go by another way
 
 
 def seed_generators(seed, iteration):
@@ -49,6 +50,7 @@ def capture(trainer):
         "start": trainer.sizes.start,
         "seed": trainer.plan.seed,
         "progress": {key: value for key, value in kept.items() if key not in NOT_KEPT},
+        "heads": {str(layer): vars(averages) for layer, averages in progress.heads.items()},
         "columns": trainer.output.metrics.names,
         "cfg": cfg.dump(net.sections),
         "versions": versions(),
@@ -76,7 +78,7 @@ def versions():
     return found | {"python": platform.python_version(), "machine": platform.machine()}
 
 
-KINDS = {"progress": dict, "columns": list, "cfg": str} | dict.fromkeys(
+KINDS = {"progress": dict, "heads": dict, "columns": list, "cfg": str} | dict.fromkeys(
     ("iteration", "seen", "position", "booked", "start"), int
 )
 
@@ -112,7 +114,8 @@ def _restore(trainer, checkpoint):
     trainer.output.metrics.restore(tensors["metrics"], state["columns"])
     net.iteration, net.seen = state["iteration"], state["seen"]
     trainer.position, trainer.booked = state["position"], state["booked"]
-    trainer.progress = Progress(**state["progress"])
+    heads = {int(layer): Averages(**sums) for layer, sums in state["heads"].items()}
+    trainer.progress = Progress(**state["progress"], heads=heads)
 
 
 def _part(tensors, kind):
