@@ -108,6 +108,14 @@ def test_layer_without_onnx_form_is_an_error_that_names_it(body):
         model(Network(parse(NET + conv(4) + body)))
 
 
+@pytest.mark.parametrize("head", ["[avgpool]\n[softmax]\n", "[region]\nclasses=4\n"])
+def test_tree_of_classes_is_an_error(head, tmp_path):
+    (tmp_path / "four.tree").write_text("a -1\nb -1\nc 0\nd 0\n")
+    layers = conv(9 if "region" in head else 4) + head + f"tree={tmp_path}/four.tree\n"
+    with pytest.raises(ExportError, match="has a tree of classes"):
+        model(Network(parse(NET + layers)))
+
+
 HEADS = ["heads", "region", "gaussian", "detection"]
 
 

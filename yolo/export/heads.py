@@ -63,9 +63,13 @@ def gaussian_yolo(graph, layer, values):
     return [*parts, part(graph, values, 6, 7), logistic(graph, values, 7, layer.entries)]
 
 
-def region(graph, layer, values):
+def refuse_tree(layer):
     if layer.tree:
         raise refusal(layer, "has a tree of classes, which has no ONNX form here")
+
+
+def region(graph, layer, values):
+    refuse_tree(layer)
     scores = part(graph, values, 5, layer.entries)
     if layer.softmax:
         scores = graph.add("Softmax", [scores], axis=2)
@@ -89,6 +93,7 @@ def detection(graph, layer, x):
 
 def softmax(graph, layer, x):
     """[softmax]: (batch, values, 1, 1)"""
+    refuse_tree(layer)
     total = prod(layer.in_shapes[0])
     x = graph.reshape(x, layer.groups, total // layer.groups)
     x = graph.add("Div", [x, graph.constant(layer.temperature)])
