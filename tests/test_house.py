@@ -12,7 +12,7 @@ ROWS = (
     ("layers", "loss", "optimizer"),
     ("network",),
     ("weights", "checkpoint", "plot", "figures", "summary"),
-    ("predict", "evaluate", "classify", "plan", "gradcheck", "trace"),
+    ("predict", "evaluate", "classify", "plan", "gradcheck", "trace", "inspection"),
     ("train", "export", "job"),
     ("commands",),
     ("__main__", "__init__"),

@@ -67,6 +67,8 @@ class Section:
         self.name = name
         self.line = line
         self.source = source
+        self.values = {}  # key -> what it means, the default where the file does not set it
+        self.notes = {}  # key -> why it is not what Darknet makes of it
         self._options = {}  # key -> (value, line)
         self._asked = {}  # key -> None, in order of asking
 
@@ -104,17 +106,23 @@ class Section:
     def ignore(self, *keys):
         """Keys that are known and knowingly unused."""
         self._asked.update(dict.fromkeys(keys))
+        self.notes.update(dict.fromkeys(keys, "no effect"))
+
+    def known(self):
+        """Every key that was asked for."""
+        return list(self._asked)
+
+    def line_of(self, key):
+        """Line of the file that sets the key, or that of the section."""
+        return self._options[key][1] if key in self._options else self.line
 
     def error(self, message, key=None):
         """CfgError at the key's line, or at the section's."""
-        return self.source.error(self._line(key), message, self.name)
+        return self.source.error(self.line_of(key), message, self.name)
 
     def warn(self, message, key=None):
         """A warning at the key's line, or at the section's; an error when reading strictly."""
-        self.source.warn(self._line(key), message, self.name)
-
-    def _line(self, key):
-        return self._options[key][1] if key in self._options else self.line
+        self.source.warn(self.line_of(key), message, self.name)
 
     def _value(self, key, default):
         """The text of a key, or None where the default counts."""
@@ -127,33 +135,35 @@ class Section:
     def int(self, key, default=REQUIRED, minimum=-LARGEST_INT, maximum=LARGEST_INT):
         """Whole number at the start of the value."""
         text = self._value(key, default)
-        return default if text is None else self._int(key, text, minimum, maximum)
+        value = default if text is None else self._int(key, text, minimum, maximum)
+        return self._keep(key, value)
 
     def float(self, key, default=REQUIRED, minimum=-math.inf, maximum=math.inf):
         """Finite number at the start of the value."""
         text = self._value(key, default)
-        return default if text is None else self._float(key, text, minimum, maximum)
+        value = default if text is None else self._float(key, text, minimum, maximum)
+        return self._keep(key, value)
 
     def bool(self, key, default=REQUIRED):
         """A whole number, other than 0 being true."""
         text = self._value(key, default)
-        return default if text is None else self._int(key, text) != 0
+        return self._keep(key, default if text is None else self._int(key, text) != 0)
 
     def string(self, key, default=REQUIRED):
         """The text itself."""
         text = self._value(key, default)
-        return default if text is None else text
+        return self._keep(key, default if text is None else text)
 
     def choice(self, key, choices, default=REQUIRED):
         """One of the given words."""
         text = self._value(key, default)
         if text is None:
-            return default
+            return self._keep(key, default)
         word = _BLANKS.sub("", text)
         if word not in choices:
             hint = suggestion(word, choices) or f"; known are {', '.join(choices)}"
             raise self.error(f"{key}={shown(word)} is not known{hint}", key)
-        return word
+        return self._keep(key, word)
 
     def ints(self, key, default=REQUIRED):
         """Whole numbers between commas."""
@@ -166,11 +176,15 @@ class Section:
     def _list(self, key, default, number):
         text = self._value(key, default)
         if text is None:
-            return default
+            return self._keep(key, default)
         elements = [element.strip() for element in text.split(",")]
         if "" in elements:
             self.warn(f"{key}={shown(text)} has an empty element, which is left out", key)
-        return [number(key, element) for element in elements if element]
+        return self._keep(key, [number(key, element) for element in elements if element])
+
+    def _keep(self, key, value):
+        self.values[key] = value
+        return value
 
     def _int(self, key, text, minimum=-LARGEST_INT, maximum=LARGEST_INT):
         digits = self._prefix(_INT, key, text)
@@ -209,7 +223,7 @@ class Section:
     def unknown(self):
         """(key, line, nearest known key or None) of every option that nobody asked for."""
         left = [key for key in self._options if key not in self._asked]
-        return [(key, self._line(key), nearest(key, self._asked)) for key in left[:MAX_WARNINGS]]
+        return [(key, self.line_of(key), nearest(key, self._asked)) for key in left[:MAX_WARNINGS]]
 
     def warn_unknown(self):
         """Warns of every key that nobody asked for, naming the nearest known one."""

@@ -227,7 +227,7 @@ class Network(nn.Module):
 
 def _readable(layer, inputs):
     """Inputs in a layout that the layer knows: packed ones where all are and it takes them."""
-    if layer.packs and all(isinstance(x, Packed) for x in inputs):
+    if all(isinstance(x, Packed) for x in inputs) and layer.packs:
         return [x.reader() for x in inputs]
     return [unpack(x) for x in inputs]
 
@@ -245,7 +245,7 @@ def _build(sections, options):
     place = Place(options, {-1: options.input_shape})
     check_input(sections[0], options)
     for section in sections[1:]:
-        layer = _layer_class(section)(section, place)
+        layer = layer_class(section)(section, place)
         place.add(layer)
         section.warn_unknown()
     return place.layers
@@ -261,7 +261,7 @@ class _Input:
     section: object
 
 
-def _layer_class(section):
+def layer_class(section):
     if section.name in LAYERS:
         return LAYERS[section.name]
     if section.name in ABSENT:

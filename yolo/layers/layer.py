@@ -180,5 +180,6 @@ class Layer(nn.Module):
     def refuse(self, keys):
         """Keys (with reasons) of things that are not there; they may stand in the file as 0."""
         for key, reason in keys.items():
+            self.section.notes[key] = f"refused: {reason}"
             if self.section.float(key, 0.0):
                 raise self.section.error(f"{key} is not available: {reason}", key)

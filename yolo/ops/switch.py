@@ -4,24 +4,30 @@ import threading
 from contextlib import contextmanager
 
 
+class _Thread(threading.local):
+    """What one thread has chosen; None: the default. Tracers cannot look for what is not there."""
+
+    name = None
+
+
 class Switch:
     """Called with one of `names` it is a context manager; `current` is what holds now. The first
     name is the default."""
 
     def __init__(self, what, names):
         self.what, self.names = what, names
-        self._thread = threading.local()
+        self._thread = _Thread()
 
     @property
     def current(self):
-        return getattr(self._thread, "name", self.names[0])
+        return self._thread.name or self.names[0]
 
     @contextmanager
     def __call__(self, name):
         if name not in self.names:
             known = ", ".join(self.names)
             raise ValueError(f"{self.what}: unknown name {name!r}; choose from {known}")
-        previous, self._thread.name = self.current, name
+        previous, self._thread.name = self._thread.name, name
         try:
             yield
         finally:
