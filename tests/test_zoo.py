@@ -39,6 +39,12 @@ PARAMETERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def without_values(monkeypatch):
+    """Sizes alone count here."""
+    monkeypatch.setattr(Network, "reset_parameters", lambda net, seed=0: None)
+
+
 def network(cfg_folder, name, side):
     net = Network(read(cfg_folder / f"{name}.cfg"))
     return net if net.input_shape[1:] == (side, side) else net.resize(side, side)

@@ -3,6 +3,7 @@ flags, and `run(args)`, which does the work and returns the exit code (None: 0).
 
 from . import (
     anchors,
+    cfg,
     classify,
     data,
     detect,
@@ -14,9 +15,10 @@ from . import (
     trace,
     train,
     valid,
+    weights,
 )
 
 COMMANDS = (
     *(summary, train, detect, classify, map, valid, recall),
-    *(data, anchors, export, gradcheck, trace),
+    *(data, anchors, export, gradcheck, trace, cfg, weights),
 )

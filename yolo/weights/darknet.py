@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .errors import YoloError
-from .files import replacing
+from ..errors import YoloError
+from ..files import replacing
 
 VERSION = (0, 2, 5)
 WIDE_SEEN = 2  # from 10 * major + minor on, seen has 64 bits
@@ -40,17 +40,20 @@ class Header:
         return max(self.version[:2]) > TRANSPOSED
 
 
-def load(net, path, cutoff=None):
+def load(net, path, cutoff=None, strict=False):
     """Reads the values of the first `cutoff` layers (None: all) and the count of images seen.
 
-    Returns how many layers the file covers. Nothing of the network changes unless all is well.
+    Returns how many layers the file covers; strict: all of them, or it is an error. Nothing of
+    the network changes unless all is well.
     """
-    _refuse_fused(net, "be loaded into")
+    refuse_fused(net, "be loaded into")
     path = Path(path)
     layers = net.layers[:cutoff]
     with path.open("rb") as file:
-        header, found = _begin(file, path)
+        header, found = begin(file, path)
         covered = _covered(net, layers, found, path, header, surplus=cutoff is not None)
+        if strict and covered < len(layers):
+            raise WeightsError(_ends_early(net, path, layers[covered], covered))
         parts = list(_split(layers[:covered], file, header))
     for layer, tensor, part in parts:
         _check_values(layer, tensor, part, path)
@@ -67,7 +70,7 @@ def save(net, path, cutoff=None, version=VERSION):
 
     A file of some layers starts a new training, so it says that no image was seen.
     """
-    _refuse_fused(net, "be saved from")
+    refuse_fused(net, "be saved from")
     header = _pack_header(version, net.seen if cutoff is None else 0)
     transposed = max(version[:2]) > TRANSPOSED
     with replacing(path) as file:
@@ -79,7 +82,7 @@ def save(net, path, cutoff=None, version=VERSION):
                 file.write(values.numpy().astype("<f4").tobytes())
 
 
-def _refuse_fused(net, verb):
+def refuse_fused(net, verb):
     if net.is_fused:
         raise WeightsError(
             f"{net.cfg_path}: batch normalisation is folded into the weights of this copy, so "
@@ -92,6 +95,26 @@ def count(net, cutoff=None):
     return sum(tensor.numel() for layer in net.layers[:cutoff] for tensor in layer.loaded())
 
 
+def header_of(path):
+    """What a file begins with."""
+    with Path(path).open("rb") as file:
+        return begin(file, path)[0]
+
+
+def coverage(net, path):
+    """In words, which layers of a network a file fills."""
+    with Path(path).open("rb") as file:
+        header, found = begin(file, path)
+    layers = _covered(net, net.layers, found, path, header, surplus=False)
+    if layers == len(net.layers):
+        return f"all {layers} layers are in the file"
+    first = net.layers[layers]
+    return (
+        f"layers 0..{layers - 1} of {len(net.layers)} are in the file; not loaded: layer {layers} "
+        f"[{first.section.name}] ({net.cfg_path}:{first.section.line}) and those after it"
+    )
+
+
 def _pack_header(version, seen):
     wide = 10 * version[0] + version[1] >= WIDE_SEEN
     limit = 2**64 if wide else 2**32
@@ -100,7 +123,7 @@ def _pack_header(version, seen):
     return struct.pack("<iiiQ" if wide else "<iiiI", *version, seen)
 
 
-def _begin(file, path):
+def begin(file, path):
     """Header, and how many values follow it; the file stands at the first of them."""
     header = _unpack_header(file.read(64), path)
     file.seek(header.size)
@@ -113,7 +136,8 @@ def _begin(file, path):
     return header, size // 4
 
 
-def _unpack_header(head, path):
+def refuse_page(head, path):
+    """Refuses a file whose first bytes are those of a web page or of a Git LFS pointer."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"{")):
         raise WeightsError(
@@ -124,6 +148,10 @@ def _unpack_header(head, path):
         raise WeightsError(
             f"{path}: is a Git LFS pointer; fetch the file itself with `git lfs pull`"
         )
+
+
+def _unpack_header(head, path):
+    refuse_page(head, path)
     if len(head) < 16:
         raise WeightsError(
             f"{path}: has {len(head)} bytes, less than the header of a .weights file"
@@ -162,6 +190,14 @@ def _too_short(net, path, header, layer, before, needed, found):
         f"({net.cfg_path}:{layer.section.line}), {found - before} of its {needed} values being "
         f"there: the file has {size} bytes, the network needs {wanted}. Either the file is cut off "
         f"or it belongs to another network (other classes, filters or layers)"
+    )
+
+
+def _ends_early(net, path, layer, covered):
+    return (
+        f"{path}: ends before layer {covered} [{layer.section.name}] "
+        f"({net.cfg_path}:{layer.section.line}) and holds the layers before it alone, where "
+        "all are asked for"
     )
 
 
