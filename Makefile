@@ -12,13 +12,17 @@ export YOLO_CUDA ?= $(if $(wildcard /dev/nvidia0),auto,0)
 PY := $(VENV)/bin/python
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: train test test-all lint format bench clean
+.PHONY: train test test-all fuzz lint format bench clean
 
 train: $(VENV)/.built
 	$(PY) -m yolo train cfg/shapes.cfg --map --out $(OUT)
 
 test: $(VENV)/.built
 	$(PY) -m pytest
+
+# Looks for input that breaks a reader, with other random numbers each time; make fuzz EXAMPLES=5000
+fuzz: $(VENV)/.built
+	YOLO_FUZZ=$(or $(EXAMPLES),1000) $(PY) -m pytest --timeout 0 tests/fuzz -m "long or not long"
 
 test-all: $(VENV)/.built
 	$(PY) -m pytest -m "long or not long"

@@ -238,3 +238,11 @@ def test_colours_are_stable_and_differ():
     assert colours == [class_colour(c) for c in range(20)]
     distance = [np.abs(np.subtract(a, b)).sum() for i, a in enumerate(colours) for b in colours[:i]]
     assert min(distance) > 40
+
+
+@pytest.mark.parametrize("name", ["\udcff\udcfe", "a\nb", "日本 🦊", "\x1b[31m", "n" * 5000, ""])
+def test_names_that_are_hard_to_draw_and_print(name):
+    one = Detections([[60, 80, 180, 160]], [0.93], [0], [name], (200, 300))
+    assert one.draw(np.zeros((200, 300, 3), np.uint8)).any()
+    text = str(one)
+    assert text.encode() and text.count("\n") == 1 and "\x1b" not in text

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "yolo"
 ROWS = (
-    ("errors", "_C", "cfg", "boxes", "schedule", "files", "options"),
+    ("errors", "legible", "_C", "cfg", "boxes", "schedule", "files", "options"),
     ("ops", "detections", "drawing", "data"),
     ("layers", "loss", "optimizer"),
     ("network",),

@@ -10,6 +10,7 @@ import warnings
 
 from .commands import COMMANDS
 from .errors import YoloError
+from .legible import legible
 
 # Threads of OpenMP (PyTorch's own operators) that wait by spinning take the cores from our kernels
 # and from the loader. It is read when torch is first imported.
@@ -18,6 +19,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 def main(argv=None):
     """Runs one command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be text
+        stream.reconfigure(errors="backslashreplace")
     args = parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
@@ -30,14 +33,14 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (YoloError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {legible(str(error))}", file=sys.stderr)
         return 1
 
 
 def show_warning(message, category, *_):
     """What is said about a user's files, in one line; other packages' notes are not for users."""
     if category.__module__.startswith("yolo."):
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {legible(str(message))}", file=sys.stderr)
 
 
 def parser():

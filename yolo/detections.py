@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .drawing import class_colour, draw_entries, rgb_copy
+from .legible import shown
 
 __all__ = ["COCO_CATEGORIES", "Detection", "Detections", "class_colour"]
 
@@ -137,15 +138,15 @@ class Detections:
         return replace(self, boxes_xyxy=boxes, image_size=(new_height, new_width))
 
     def __repr__(self):
-        where = f", {self.path}" if self.path else ""
+        where = f", {shown(self.path)}" if self.path else ""
         height, width = self.image_size
         return f"<Detections: {len(self)} in {width}x{height}{where}>"
 
     def __str__(self):
         """A table: name, percent, left, top, right, bottom."""
-        wide = max((len(name) for name in self.labels), default=0)
+        wide = max((len(shown(name)) for name in self.labels), default=0)
         rows = [
-            f"  {entry.name:<{wide}}  {100 * entry.score:3.0f}%  "
+            f"  {shown(entry.name):<{wide}}  {100 * entry.score:3.0f}%  "
             + " ".join(f"{value:7.1f}" for value in entry.box_xyxy)
             for entry in self
         ]

@@ -5,6 +5,8 @@ import colorsys
 import cv2
 import numpy as np
 
+from .legible import shown
+
 
 def class_colour(class_id: int) -> tuple[int, int, int]:
     """RGB of a class: always the same, and neighbours far apart (hues by the golden ratio)."""
@@ -51,7 +53,8 @@ def _draw_labels(canvas, entries, thickness: int):
     stroke = max(1, round(1.6 * scale))
     taken = []
     for entry in entries:
-        text = f"{entry.name} {entry.score:.2f}"
+        # OpenCV crashes on text that is not Unicode, as undecodable bytes of a names file.
+        text = f"{shown(entry.name)} {entry.score:.2f}"
         font = cv2.FONT_HERSHEY_SIMPLEX, scale
         (wide, high), below = cv2.getTextSize(text, *font, stroke)
         plate = wide + 2 * stroke + 2, high + below + 2 * stroke

@@ -61,10 +61,14 @@ def _draw_classes(axes, parts, names):
 
 
 def class_name(names, number):
-    """The name of a class, printable, without the dollars that matplotlib takes for formulas."""
+    """The name of a class, fit for a figure."""
     name = names[number] if names and 0 <= number < len(names) else f"class {number}"
-    printable = "".join(c if c.isprintable() else "?" for c in name)
-    return printable.replace("$", r"\$")
+    return plain(name)
+
+
+def plain(text):
+    """Text for a figure: printable, and no dollar taken for the begin of a formula."""
+    return "".join(c if c.isprintable() else "?" for c in text).replace("$", r"\$")
 
 
 def clusters(sizes, anchors, before, size, path):
@@ -101,7 +105,7 @@ def precision_recall(curves, names, path, title=""):
         axes.plot(*_mean_curve(present), color="black", linewidth=2, label="mean of the classes")
         axes.legend(frameon=False, loc="lower left")
     axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="recall", ylabel="precision")
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(plain(title), loc="left", fontsize=10)
     _save(figure, path)
 
 
@@ -130,7 +134,7 @@ def confusion(counts, names, path, title=""):
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=8)
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(plain(title), loc="left", fontsize=10)
     _save(figure, path)
 
 

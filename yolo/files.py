@@ -34,9 +34,12 @@ def replacing(path):
 
 
 def atomic(path, content):
-    """Writes text (as UTF-8) or bytes to `path`, replacing it in one step."""
+    """Writes text or bytes to `path`, replacing it in one step. Text becomes UTF-8, and what was
+    no text when it was read (surrogates) the bytes that it was."""
+    if isinstance(content, str):
+        content = content.encode("utf-8", "surrogateescape")
     with replacing(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content)
 
 
 def leftovers(path):

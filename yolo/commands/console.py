@@ -5,6 +5,8 @@ import time
 
 from tqdm import tqdm
 
+from ..legible import legible
+
 
 class Console:
     """What a run says: on a terminal a bar that is redrawn, elsewhere a line every few seconds."""
@@ -18,7 +20,7 @@ class Console:
 
     def say(self, text):
         """A line that stays."""
-        tqdm.write(text, file=self.stream)
+        tqdm.write(legible(text), file=self.stream)
         self.stream.flush()
 
     def progress(self, done, total, text, stays=False, more=""):

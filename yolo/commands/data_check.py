@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from ..legible import shown
 from .console import Console
 from .flags import positive
 
@@ -30,7 +31,7 @@ def run(args):
 
     size, classes = network(args)
     inspection = Inspection(args.data, size, classes)
-    console, findings, shown = Console(sys.stderr, at_once=False), [], Counter()
+    console, findings, printed = Console(sys.stderr, at_once=False), [], Counter()
     total = len(inspection)
     for finding in inspection.run(
         args.workers, lambda done: console.progress(done, total, f"{inspection.errors} errors")
@@ -38,8 +39,8 @@ def run(args):
         if args.json:
             findings.append(finding)
             continue
-        shown[finding.kind] += 1
-        if args.all or shown[finding.kind] <= SHOWN:
+        printed[finding.kind] += 1
+        if args.all or printed[finding.kind] <= SHOWN:
             console.clear()
             print("error: " if finding.error else "warning: ", finding, sep="")
     console.clear()
@@ -48,8 +49,8 @@ def run(args):
     if args.json:
         print(json.dumps(as_dict(inspection, findings), indent=1))
     else:
-        print_totals(inspection, shown if not args.all else {})
-        print(f"picture: {picture}")
+        print_totals(inspection, {} if args.all else printed)
+        print(f"picture: {shown(picture)}")
     return 1 if inspection.errors else 0
 
 
@@ -65,7 +66,7 @@ def network(args):
     return (args.height or size[0], args.width or size[1]), classes
 
 
-def print_totals(inspection, shown):
+def print_totals(inspection, printed):
     """Counts by list, by class and by kind of finding."""
     for part, census in inspection.census.items():
         print(
@@ -78,12 +79,14 @@ def print_totals(inspection, shown):
         each = ", ".join(
             f"{part} {count['classes'].get(name, 0)}" for part, count in counts.items()
         )
-        print(f"  {name}: {each}")
+        print(f"  {shown(name)}: {each}")
     absent = absent_classes(inspection)
     if absent:
-        print(f"classes without a box: {', '.join(absent)}")
+        print(f"classes without a box: {', '.join(map(shown, absent))}")
     for (error, kind), count in sorted(inspection.kinds.items(), reverse=True):
-        more = f", {count - SHOWN} of them not shown (--all)" if shown.get(kind, 0) > SHOWN else ""
+        more = (
+            f", {count - SHOWN} of them not shown (--all)" if printed.get(kind, 0) > SHOWN else ""
+        )
         print(f"{'errors' if error else 'warnings'}: {count} x {kind}{more}")
     if not inspection.kinds:
         print("nothing wrong was found")

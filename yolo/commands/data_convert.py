@@ -26,13 +26,15 @@ def add(commands):
 
 
 def run(args):
+    from ..legible import shown
+
     console = Console(sys.stderr, at_once=False)
     collection = read(args, lambda done, total: console.progress(done, total, "images read"))
     console.clear()
     written = write(args, collection)
     print(
         f"{len(collection.pictures)} images, {collection.boxes} boxes, {len(collection.names)} "
-        f"classes: {written}"
+        f"classes: {shown(written)}"
     )
     for sentence, count in collection.notes.items():
         print(f"{count} x {sentence}")

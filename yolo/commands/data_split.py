@@ -32,6 +32,7 @@ def run(args):
 
     from ..data import Dataset
     from ..data.split import divide, write
+    from ..legible import shown
 
     console = Console(sys.stderr, at_once=False)
     dataset = Dataset.from_data(args.data)
@@ -45,4 +46,4 @@ def run(args):
     console.clear()
     parts = {"train": train, "valid": valid}
     written = write(dataset, parts, args.out, Path(args.data).stem, args.overwrite)
-    print(f"{len(train)} images to train on, {len(valid)} to measure on: {written}")
+    print(f"{len(train)} images to train on, {len(valid)} to measure on: {shown(written)}")

@@ -28,6 +28,7 @@ def run(args):
     from .. import load
     from ..data import ImageError, read, read_names
     from ..files import atomic
+    from ..legible import shown
 
     net = load(args.cfg, args.weights, device=args.device, strict=args.strict)
     if args.names:
@@ -49,7 +50,9 @@ def run(args):
             precision=args.precision,
         )
         found.path = path
-        print(f"{path}: {len(found)} objects in {1e3 * (time.perf_counter() - started):.1f} ms")
+        print(
+            f"{shown(path)}: {len(found)} objects in {1e3 * (time.perf_counter() - started):.1f} ms"
+        )
         if len(found):
             print(found)
         objects.append(found.darknet_json(frame_id=number))

@@ -91,6 +91,7 @@ def judge_of(args, classes, valid):
 def draw(args, curves, confusion, names):
     """Writes the pictures."""
     from .. import figures
+    from ..legible import shown
 
     folder = Path(args.plots)
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,4 +100,4 @@ def draw(args, curves, confusion, names):
     figures.precision_recall(curves, names, folder / "precision-recall.png", title)
     title = f"{where}, above {args.thresh:.2f}, IoU {args.iou or 0.5:.2f}"
     figures.confusion(confusion.counts, names, folder / "confusion.png", title)
-    print(f"pictures: {folder / 'precision-recall.png'}, {folder / 'confusion.png'}")
+    print(f"pictures: precision-recall.png and confusion.png in {shown(folder)}")

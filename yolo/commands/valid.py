@@ -29,6 +29,7 @@ def run(args):
     from ..evaluate import Pass
     from ..evaluate.results import LOWEST, SUPPRESSION
     from ..job import detector_classes, open_part
+    from ..legible import shown
     from .console import follow
 
     net = load(args.cfg, args.weights, device=args.device, strict=args.strict)
@@ -44,7 +45,7 @@ def run(args):
         writer.see(seen)
     paths = writer.write(out)
     count = len(valid) - len(images.skipped)
-    print(f"{count} images: {len(paths)} file{'s' if len(paths) > 1 else ''} in {out}")
+    print(f"{count} images: {len(paths)} file{'s' if len(paths) > 1 else ''} in {shown(out)}")
     for error in images.skipped:
         print(f"left out: {error}")
     return 1 if images.skipped else 0

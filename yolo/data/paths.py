@@ -1,16 +1,10 @@
-"""Paths as data files spell them: other separators, other folders, names that are hard to print."""
+"""Paths as data files spell them: other separators, other folders."""
 
 import os
 
+from ..legible import shown
 
-def shown(path):
-    """A path fit for a message: control characters and undecodable bytes are escaped."""
-    text = os.fspath(path)
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
+__all__ = ["around", "resolve", "shown", "spellings"]
 
 
 def spellings(text):

@@ -82,7 +82,7 @@ def write(dataset, parts, out, name, overwrite=False):
     for path in files:
         writable(path, overwrite)
     for path, text in files.items():
-        atomic(path, text.encode("utf-8", "surrogateescape"))
+        atomic(path, text)
     return out / f"{name}.data"
 
 

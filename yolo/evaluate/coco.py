@@ -14,8 +14,8 @@ import numpy as np
 
 from ..data.formats import FormatError
 from ..data.formats.coco import category_ids, image_ids, load
-from ..data.paths import shown
 from ..errors import YoloError
+from ..legible import shown
 from .results import LOWEST, SUPPRESSION, coco_records, entries
 
 STATS = (

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .. import boxes as box
+from ..legible import shown
 from .curve import area_under_curve, interpolated, precision_recall
 
 LOWEST, SUPPRESSION = 0.005, 0.45  # thresholds of detection and of suppression
@@ -61,7 +62,7 @@ class Result:
         for c, (ap, tp, fp) in enumerate(zip(self.ap, self.class_tp, self.class_fp, strict=True)):
             name = names[c] if names is not None and c < len(names) else f"class {c}"
             counts = f"(TP = {tp}, FP = {fp})"
-            yield f"class_id = {c}, name = {name}, ap = {100 * ap:.2f}%   \t {counts}"
+            yield f"class_id = {c}, name = {shown(name)}, ap = {100 * ap:.2f}%   \t {counts}"
 
     def _total_lines(self):
         at = f" for conf_thresh = {self.thresh:.2f}"

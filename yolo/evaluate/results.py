@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from .. import boxes as box
-from ..data.paths import shown
 from ..errors import YoloError
 from ..files import atomic
+from ..legible import shown
 
 LOWEST, SUPPRESSION = 0.001, 0.6
 

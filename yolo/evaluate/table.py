@@ -1,12 +1,14 @@
 """Tables for people: one row a class."""
 
+from ..legible import shown
+
 
 def class_table(columns, names=None):
     """columns: heading -> a value for each class: integers, floats (one decimal) or None ('-')."""
     rows = len(next(iter(columns.values())))
     labels = [names[k] if names and k < len(names) else f"class {k}" for k in range(rows)]
     cells = [[_cell(values[k]) for k in range(rows)] for values in columns.values()]
-    first = _column("class", [_line(label) for label in labels], "<")
+    first = _column("class", [shown(label) for label in labels], "<")
     rest = [_column(head, cells[k], ">") for k, head in enumerate(columns)]
     return "\n".join("  ".join(row).rstrip() for row in zip(first, *rest, strict=True))
 
@@ -15,11 +17,6 @@ def _cell(value):
     if value is None:
         return "-"
     return f"{value:.1f}" if isinstance(value, float) else str(value)
-
-
-def _line(text):
-    """A name that stays on its line."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _column(head, cells, side):

@@ -7,6 +7,7 @@ from ...files import atomic
 from .. import image, labels
 from ..dataset import Dataset
 from ..inspection import PARTS
+from ..lists import read_names
 from ..paths import shown
 from .collection import (
     RELATIVE,
@@ -101,5 +102,5 @@ def _lines(picture, notes):
 
 def _same_names(path, names, overwrite):
     """The second list of a data set must have the classes of the first."""
-    if path.exists() and not overwrite and path.read_text() != "".join(f"{n}\n" for n in names):
+    if path.exists() and not overwrite and read_names(path) != names:
         raise FormatError(f"{shown(path)}: has other classes; --overwrite replaces them")

@@ -179,6 +179,6 @@ def _tree(picture, collection):
 
 def _add(parent, key, value):
     text = str(value)
-    if any(c < " " and c not in "\t\n\r" for c in text):
-        raise FormatError(f"{key} {text!r} has characters that xml cannot hold; rename it")
+    if any((c < " " and c not in "\t\n\r") or "\ud800" <= c <= "\udfff" for c in text):
+        raise FormatError(f"{key} {shown(text)!r} has characters that xml cannot hold; rename it")
     ElementTree.SubElement(parent, key).text = text
