@@ -9,6 +9,7 @@ import torch
 from ..errors import YoloError
 
 SHARE = 0.85  # of the memory that is free: the rest is for the loader, and for what comes later
+FEW = 5  # images of the second try
 WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
@@ -50,12 +51,13 @@ def fit_subdivisions(net, size, device, say):
     """--auto-batch: the fewest subdivisions whose mini-batch of images of `size` (height, width)
     fits into the memory that is free.
 
-    One image and two are tried; what the second takes, each further one will take.
+    One image and a few are tried; what the further ones take, all others will take.
     """
     batch = images_of(net.options)
-    free = free_memory(device)
-    one = _peak(net, 1, size, device)
-    each = max(1, _peak(net, 2, size, device) - one) if batch > 1 else one
+    free, before, few = free_memory(device), _used(device), min(batch, FEW)
+    one = _peak(net, 1, size, device) - before
+    more = _peak(net, few, size, device) - before - one if few > 1 else 0
+    each = max(1, more // max(1, few - 1))
     fits = [
         n for n in range(1, batch + 1) if batch % n == 0 and one + (batch // n - 1) * each <= free
     ]
@@ -103,8 +105,14 @@ def _status(key):
     raise OSError(f"--auto-batch: /proc/self/status has no {key}")
 
 
+def _used(device):
+    """Bytes in use now."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _status("VmRSS")
+
+
 def _peak(net, images, size, device):
-    """Bytes that a training step of so many images takes at most; weights and statistics stay."""
+    """Bytes in use at most during a training step of so many images, all others of the process
+    among them; weights and statistics stay as they are."""
     gc.collect()
     height, width = net.input_shape[1:]
     statistics = [buffer.clone() for buffer in net.buffers()]
@@ -131,13 +139,11 @@ def _measured(run, device):
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
         run()
-        return torch.cuda.max_memory_allocated(device) - before
+        return torch.cuda.max_memory_allocated(device)
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     except OSError as error:
         raise OSError(f"--auto-batch needs /proc of Linux on the CPU: {error}") from None
-    before = _status("VmRSS")
     run()
-    return _status("VmHWM") - before
+    return _status("VmHWM")
