@@ -47,12 +47,12 @@ __global__ void __launch_bounds__(THREADS<COLUMNS>, 2) gather_kernel(const Gathe
     constexpr int STAGE = (ROWS + COLUMNS) * CHUNKS;
     SHARED_DYN(uint4, tiles);
     int column_tiles = (g.columns + COLUMNS - 1) / COLUMNS;
-    int64_t row0 = int64_t(blockIdx.x / column_tiles) * ROWS;  // neighbours share source pixels
-    int column0 = int(blockIdx.x % column_tiles) * COLUMNS;
+    int row_tile = int(blockIdx.x) / column_tiles;  // neighbours share source pixels
+    int column0 = int(blockIdx.x) % column_tiles * COLUMNS;
     int warp = int(threadIdx.x) / 32;
     int warp_row = warp % 2 * WARP_ROWS, warp_column = warp / 2 * WARP_COLUMNS;
-    int group = int(blockIdx.z) / g.splits, split = int(blockIdx.z) % g.splits;
-    Loader<Format, COLUMNS> loader(g, row0, column0, group);
+    int group = int(blockIdx.z), split = int(blockIdx.y);
+    Loader<Format, COLUMNS> loader(g, int64_t(row_tile) * ROWS, column0, group);
     int all_steps = g.y.taps * g.x.taps * ((g.channels + loader.DEPTH - 1) / loader.DEPTH);
     int begin = all_steps * split / g.splits, steps = all_steps * (split + 1) / g.splits - begin;
     if (split > 0) loader.begin_at(g, begin);
@@ -79,6 +79,7 @@ __global__ void __launch_bounds__(THREADS<COLUMNS>, 2) gather_kernel(const Gathe
         store_shared(reinterpret_cast<float2*>(to), float2{value, next});
     });
     __syncthreads();
+    int64_t row0 = int64_t(row_tile) * ROWS;
     if (g.splits > 1) return write_partial<COLUMNS>(g, result, row0, column0, group, split);
     write_tile<Format, COLUMNS>(g, result, row0, column0, group);
     if (g.tiles != nullptr) write_moments<COLUMNS>(g, result, row0, column0);
@@ -92,7 +93,7 @@ int launch_gather(const Gather& g, int groups, Stream stream) {
     int64_t rows = int64_t(g.images) * g.y.positions * g.x.positions;
     if (rows == 0) return YOLO_OK;
     int64_t tiles = (rows + ROWS - 1) / ROWS * ((g.columns + COLUMNS - 1) / COLUMNS);
-    dim3 grid(blocks_for(tiles, 1), 1, unsigned(groups * g.splits));
+    dim3 grid(blocks_for(tiles, 1), unsigned(g.splits), unsigned(groups));
     auto kernel = gather_kernel<Format, COLUMNS>;
     int status = allow_shared(kernel, BYTES);
     if (status != YOLO_OK) return status;
@@ -221,8 +222,10 @@ int64_t yolo_cuda_conv_implicit_tiles(const ConvShape* a) {
 
 int yolo_cuda_conv_implicit(const YoloConv* call, YoloPass pass, void* stream) {
     const ConvShape& a = call->shape;
-    if (!consistent(a) || int64_t(a.groups) * a.r * a.s > 65535 ||
-        (pass == YOLO_FORWARD && int64_t(a.groups) * forward_splits(*call) > 65535) ||
+    constexpr int64_t MOST_LINES = int64_t(1) << 31;  // rows of pixels in a batch
+    if (!consistent(a) || int64_t(a.n) * a.h >= MOST_LINES || int64_t(a.n) * a.p >= MOST_LINES ||
+        int64_t(a.groups) * a.r * a.s > 65535 ||
+        (pass == YOLO_FORWARD && forward_splits(*call) > 65535) ||
         !pixels_flat(call->x_strides, a.h, a.w) || !pixels_flat(call->y_strides, a.p, a.q))
         return YOLO_BAD_SHAPE;
     if (yolo_cuda_conv_implicit_workspace(call, pass) > call->workspace_bytes)

@@ -50,7 +50,8 @@ struct Loader {
     static constexpr int DEPTH = CHUNKS * Format::CHUNK;
     using Storage = typename Format::Storage;
 
-    const Storage* image[ROWS / PASS];
+    const Storage* source;
+    int image[ROWS / PASS];  // number of the image's first row of pixels
     int y[ROWS / PASS], x[ROWS / PASS];
     const Storage* filter[COLUMNS / PASS];
     int row, chunk, channel = 0, tap_y = 0, tap_x = 0;
@@ -66,15 +67,14 @@ struct Loader {
     __device__ Loader(const Gather& g, int64_t row0, int column0, int group) {
         row = int(threadIdx.x) / CHUNKS;
         chunk = int(threadIdx.x) % CHUNKS;
-        const Storage* source = static_cast<const Storage*>(g.source) + group * g.channels;
+        source = static_cast<const Storage*>(g.source) + group * g.channels;
         UNROLL for (int i = 0; i < ROWS / PASS; ++i) {
             int64_t position = row0 + row + i * PASS;
             int in_row = int(position % g.x.positions);
             int64_t line = position / g.x.positions;
             int64_t n = line / g.y.positions;
             bool exists = n < g.images;
-            image[i] =
-                source + (exists ? n : 0) * g.y.source_size * g.x.source_size * g.source_pitch;
+            image[i] = exists ? int(n) * g.y.source_size : 0;
             // a row past the end lies far outside the image, where all is zero
             y[i] = exists ? int(line % g.y.positions) * g.y.step + g.y.first : -(1 << 29);
             x[i] = in_row * g.x.step + g.x.first;
@@ -94,9 +94,9 @@ struct Loader {
             int at_y = y[i] + tap_y * g.y.tap_step, at_x = x[i] + tap_x * g.x.tap_step;
             bool inside = unsigned(at_y) < unsigned(g.y.source_size) &&
                           unsigned(at_x) < unsigned(g.x.source_size) && left_over > 0;
-            int64_t pixel = inside ? int64_t(at_y) * g.x.source_size + at_x : 0;
+            int64_t pixel = int64_t(image[i] + at_y) * g.x.source_size + at_x;
             copy_chunk<Format>(left + place(row + i * PASS, chunk),
-                               image[i] + (inside ? pixel * g.source_pitch + c : 0),
+                               source + (inside ? pixel * g.source_pitch + c : 0),
                                inside ? left_over : 0, g.source_aligned);
         }
         int r = g.y.weight_first + tap_y * g.y.weight_step;

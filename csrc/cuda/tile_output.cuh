@@ -62,7 +62,7 @@ template <int COLUMNS>
 __device__ void write_partial(const Gather& g, const float* tile, int64_t row0, int column0,
                               int group, int split) {
     int64_t rows = int64_t(g.images) * g.y.positions * g.x.positions;
-    int filters = int(gridDim.z) / g.splits * g.columns;
+    int filters = int(gridDim.z) * g.columns;
     for (int i = int(threadIdx.x); i < ROWS * COLUMNS; i += THREADS<COLUMNS>) {
         int64_t row = row0 + i / COLUMNS;
         int column = column0 + i % COLUMNS;
