@@ -186,6 +186,18 @@ class Detections:
             "confidence": round(entry.score, 6),
         }
 
+    def to_darknet_labels(self) -> str:
+        """Lines of a label file: class, then centre and size relative to the image."""
+        height, width = self.image_size
+        lines = []
+        for entry in self:
+            x1, y1, x2, y2 = entry.box_xyxy
+            place = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height)
+            size = ((x2 - x1) / width, (y2 - y1) / height)
+            numbers = " ".join(f"{value:.6f}" for value in (*place, *size))
+            lines.append(f"{entry.class_id} {numbers}\n")
+        return "".join(lines)
+
     def to_coco(self, image_id: int | None = None, categories=COCO_CATEGORIES) -> list[dict]:
         """COCO result records; boxes x, y, w, h in pixels, clipped to the image.
 
