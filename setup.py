@@ -37,6 +37,7 @@ SOURCES = [
     "cpu/packed/norm_training.cpp",
     "cpu/packed/plan.cpp",
     "cpu/packed/planar.cpp",
+    "cpu/packed/pool_memory.cpp",
     "cpu/packed/spatial_training.cpp",
     "cpu/pool.cpp",
     "cpu/reorg.cpp",

@@ -7,6 +7,7 @@
 
 #include "cpu/packed/conv_training.h"
 #include "cpu/packed/norm_training.h"
+#include "cpu/packed/pool_memory.h"
 #include "cpu/packed/spatial_training.h"
 #include "packed_bindings.h"
 
@@ -86,6 +87,9 @@ void bind_conv(py::module_& m) {
 void bind_training(py::module_& m) {
     using unlocked = py::call_guard<py::gil_scoped_release>;
     bind_conv(m);
+    py::class_<Lease>(m, "Lease", py::buffer_protocol(), py::module_local())
+        .def(py::init<long>())
+        .def_buffer([](Lease& l) { return py::buffer_info(l.data(), l.floats()); });
     m.def("norm_workspace", [](const Size& s) { return norm_workspace(choose(), norm_size(s)); });
     m.def("norm_statistics", &statistics, unlocked());
     m.def("norm_act_forward", &norm_forward, unlocked());

@@ -38,6 +38,7 @@ def poison(monkeypatch):
 
     for name in ("empty", "empty_like"):
         monkeypatch.setattr(torch, name, nan(getattr(torch, name)))
+    monkeypatch.setattr(packed, "empty", nan(packed.empty))
     monkeypatch.setattr(packed, "workspace", lambda floats: torch.full((floats,), torch.nan))
 
 

@@ -13,6 +13,7 @@ A network enters the layout at its first convolution; whoever cannot read it get
 """
 
 import itertools
+import math
 import threading
 
 import torch
@@ -95,7 +96,8 @@ def unpack(x):
 def empty(n, channels, height, width):
     """Uninitialised data of a Packed; its writer writes the border too."""
     v = lanes()
-    return torch.empty(n, -(-channels // v), height + 2 * BORDER, width + 2 * BORDER, v)
+    shape = n, -(-channels // v), height + 2 * BORDER, width + 2 * BORDER, v
+    return _memory(math.prod(shape)).view(shape)
 
 
 def can_join(channels):
@@ -212,8 +214,13 @@ def workspace(floats):
     kept = getattr(_thread, "workspace", None)
     if kept is None or kept.numel() < floats:
         _thread.workspace = None  # gone before the larger one comes
-        _thread.workspace = kept = torch.empty(floats)
+        _thread.workspace = kept = _memory(floats)
     return kept
+
+
+def _memory(floats):
+    """Uninitialised float32 values in memory that is kept from step to step."""
+    return torch.frombuffer(library().packed.Lease(floats), dtype=torch.float32)
 
 
 class _Pack(torch.autograd.Function):

@@ -88,7 +88,7 @@ class _Block(torch.autograd.Function):
         space = packed.workspace(max(conv.workspace, library().packed.norm_workspace(size)))
         conv.forward(x.data_ptr(), image, weight.data_ptr(), z.data_ptr(), space.data_ptr())
         mean, rstd = _statistics(z, size, space, *statistics) if from_batch else statistics
-        y = torch.empty_like(z)
+        y = packed.empty(*size)
         library().packed.norm_act_forward(
             size,
             z.data_ptr(),
@@ -99,14 +99,15 @@ class _Block(torch.autograd.Function):
             threads(),
         )
         ctx.save_for_backward(x, weight, z, mean, rstd, scale, bias)
-        ctx.rest = size, from_batch, activation, conv
+        ctx.rest = shape, from_batch, activation, conv
         return y
 
     @staticmethod
     @first_order("conv_norm_act")
     def backward(ctx, grad_y):
         x, weight, z, mean, rstd, scale, bias = ctx.saved_tensors
-        size, from_batch, activation, conv = ctx.rest
+        shape, from_batch, activation, conv = ctx.rest
+        size = (shape.n, shape.k, shape.p, shape.q)
         grad_y, grad_image = packed.images(grad_y)
         x, image = _images(x)
         grad_scale, grad_bias = torch.empty_like(scale), torch.empty_like(bias)
@@ -133,7 +134,7 @@ class _Block(torch.autograd.Function):
             pointers = grad_weight.data_ptr(), rest.data_ptr()
             conv.grad_weight(grad_z.data_ptr(), x.data_ptr(), image, *pointers)
         if ctx.needs_input_grad[0]:
-            grad_x = torch.empty(x.shape)
+            grad_x = packed.empty(shape.n, shape.c, shape.h, shape.w)
             pointers = grad_x.data_ptr(), rest.data_ptr()
             conv.grad_x(grad_z.data_ptr(), weight.data_ptr(), *pointers)
         return grad_x, grad_weight, grad_scale, grad_bias, None, None, None, None, None

@@ -26,7 +26,7 @@ class _MaxPool(torch.autograd.Function):
         x, y = x.contiguous(), packed.empty(shape.n, shape.c, shape.p, shape.q)
         native = native_pool_shape(shape)
         library().packed.max_pool(native, x.data_ptr(), y.data_ptr(), threads())
-        ctx.native = native
+        ctx.native, ctx.size = native, shape[:4]
         ctx.save_for_backward(x, y)
         return y
 
@@ -34,7 +34,7 @@ class _MaxPool(torch.autograd.Function):
     @first_order("maxpool2d")
     def backward(ctx, grad_y):
         x, y = ctx.saved_tensors
-        grad_y, grad_x = grad_y.contiguous(), torch.empty_like(x)
+        grad_y, grad_x = grad_y.contiguous(), packed.empty(*ctx.size)
         pointers = [t.data_ptr() for t in (x, y, grad_y, grad_x)]
         library().packed.max_pool_grad(ctx.native, *pointers, threads())
         return grad_x, None

@@ -1,5 +1,6 @@
-// Aligned memory for weights and activations, zeroed; large pieces ask for huge pages, because a
-// forward streams through more 4 KB pages than the processor keeps translations for.
+// Aligned memory for weights and activations, zeroed unless told otherwise; large pieces ask for
+// huge pages, because a forward streams through more 4 KB pages than the processor keeps
+// translations for.
 #pragma once
 
 #include <cstdlib>
@@ -15,7 +16,11 @@ namespace yolo::packed {
 class Memory {
  public:
     Memory() = default;
-    explicit Memory(long floats) : floats_(floats) {
+    struct Uninitialised {};
+    explicit Memory(long floats) : Memory(floats, Uninitialised{}) {
+        if (floats > 0) std::memset(data_, 0, size_t(floats) * sizeof(float));
+    }
+    Memory(long floats, Uninitialised) : floats_(floats) {
         if (floats <= 0) return;
         constexpr size_t HUGE = size_t{2} << 20;
         size_t bytes = size_t(floats) * sizeof(float), align = bytes >= HUGE ? HUGE : 64;
@@ -25,7 +30,6 @@ class Memory {
 #ifdef __linux__
         if (align == HUGE) madvise(data_, bytes, MADV_HUGEPAGE);
 #endif
-        std::memset(data_, 0, bytes);
     }
     Memory(Memory&& other) noexcept { swap(other); }
     Memory& operator=(Memory&& other) noexcept {

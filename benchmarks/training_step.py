@@ -1,0 +1,158 @@
+"""A training step (forward, loss, backward) on the CPU: ours, and PyTorch's in either layout.
+
+    python benchmarks/training_step.py yolov4-tiny:416:8 yolov3:416:2
+    python benchmarks/training_step.py yolov4-tiny:416:8 --peak ours      peak memory of one side
+
+Every side trains the same network from the same weights on the same images, in turns; PyTorch's is
+written as its users would: conv2d, batch_norm, leaky_relu or mish in place, interpolate. Peak
+memory is that of a process of its own, and that of a change of the input size the first step after
+it beside the later ones.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from timing import header, race, ratio
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from yolo import cfg, ops
+from yolo.layers.batchnorm import EPS
+from yolo.network import Network
+
+CFG = Path(__file__).resolve().parents[1] / "cfg"
+PEERS = {"torch": torch.contiguous_format, "torch channels_last": torch.channels_last}
+SIDES = ("ours", *PEERS)
+# Relative L2 of all weights' gradients. Where a leaky unit is next to 0 its two slopes are ten
+# times apart, and the loss has thresholds: exact sums differ by as much as Winograd's do.
+TOLERANCE = 4e-2
+ACTIVATIONS = {
+    "linear": lambda x: x,
+    "leaky": lambda x: F.leaky_relu(x, 0.1, inplace=True),
+    "mish": lambda x: F.mish(x, inplace=True),
+}
+
+
+class Step:
+    """One side's step at a size that can change."""
+
+    def __init__(self, side, name, size, batch):
+        sections = cfg.read(CFG / f"{name}.cfg")
+        self.net, self.side, self.batch = Network(sections, seed=0).train(), side, batch
+        if side != "ours":
+            as_pytorch(self.net, PEERS[side])
+        self.resize(size)
+
+    def resize(self, size):
+        self.net.resize(size, size)
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.rand(self.batch, *self.net.input_shape, generator=generator)
+        self.x = self.x.contiguous(memory_format=PEERS.get(self.side, torch.contiguous_format))
+        self.boxes = torch.rand(10 * self.batch, 6, generator=generator) * 0.4 + 0.3
+        self.boxes[:, 0] = torch.arange(10 * self.batch) // 10
+        self.boxes[:, 1] = 0
+
+    def __call__(self):
+        self.net.zero_grad(set_to_none=True)
+        with ops.backend("native" if self.side == "ours" else "torch"), ops.precision("fast"):
+            self.net.loss(self.x, self.boxes).total.backward()
+        return torch.cat([p.grad.flatten() for p in self.net.parameters() if p.dim() == 4])
+
+
+def as_pytorch(net, memory_format):
+    """Gives the layers that take the time the forward that a user of PyTorch would write."""
+    net.to(memory_format=memory_format)
+    for layer in net.layers:
+        if type(layer).__name__ == "Convolutional":
+            layer.forward = lambda x, layer=layer: convolutional(layer, x)
+        if type(layer).__name__ == "Upsample":
+            layer.forward = lambda x, layer=layer: F.interpolate(x, scale_factor=layer.stride)
+
+
+def convolutional(layer, x):
+    normalised = layer.batch_normalize
+    bias = None if normalised else layer.bias
+    x = F.conv2d(x, layer.weight, bias, layer.stride, layer.pad_cells)
+    if normalised:
+        rolling = layer.rolling_mean, layer.rolling_var
+        x = F.batch_norm(x, *rolling, layer.scale, layer.bias, True, 0.01, EPS)
+    return ACTIVATIONS[layer.activation](x)
+
+
+def compare(name, size, batch, args):
+    """Checks and races the sides, then prints peaks and what a change of size costs."""
+    steps = {side: Step(side, name, size, batch) for side in SIDES}
+    expected = steps["torch"]().double()
+    for side, step in steps.items():
+        error = float((step().double() - expected).norm() / expected.norm())
+        if not error <= TOLERANCE:
+            raise SystemExit(f"{name}: gradients of {side} differ from PyTorch's by {error:.1e}")
+    rounds = race(steps, args.repeats)
+    for side, times in rounds.items():
+        middle, spread = ratio(rounds["ours"], times)
+        print(
+            f"{name:<12}{size:>5}{batch:>3}  {side:<20}{1e3 * statistics.median(times):>8.0f} ms  "
+            f"x{middle:5.2f} +-{spread:.2f}{peak(side, name, size, batch):>8.0f} MiB",
+            flush=True,
+        )
+    first, later = change(steps["ours"], size - 96)
+    print(
+        f"{name:<12}{size - 96:>5}{batch:>3}  after a change of size: first step "
+        f"{1e3 * first:.0f} ms, later ones {1e3 * later:.0f} ms"
+    )
+
+
+def change(step, size):
+    """Seconds of the first step after a change of size (the change included), and of later ones."""
+    times = []
+    for i in range(4):
+        start = time.perf_counter()
+        if i == 0:
+            step.resize(size)
+        step()
+        times.append(time.perf_counter() - start)
+    return times[0], statistics.median(times[1:])
+
+
+def peak(side, name, size, batch):
+    """MiB of resident memory that a process needs for three steps, its libraries included."""
+    case = f"{name}:{size}:{batch}"
+    command = [sys.executable, __file__, case, "--peak", side]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def high_water():
+    """MiB of this process at its peak. (getrusage would count what the parent had before exec.)"""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("cases", nargs="*", metavar="cfg:size:batch")
+    parser.add_argument("--peak", choices=SIDES)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    cases = [case.split(":") for case in args.cases or ("yolov4-tiny:416:8", "yolov3:416:2")]
+    if not args.peak:
+        print(header(args.threads))
+    for name, size, batch in cases:
+        if not args.peak:
+            compare(name, int(size), int(batch), args)
+            continue
+        step = Step(args.peak, name, int(size), int(batch))
+        for _ in range(3):
+            step()
+        print(high_water())
+
+
+if __name__ == "__main__":
+    main()
