@@ -46,6 +46,7 @@ def test_rows_of_a_known_layer(matrix):
     assert "| coordconv | refused | - | - | - | Darknet's own is broken" in part
 
 
+@pytest.mark.long
 def test_it_runs_as_a_program():
     run = [sys.executable, "-m", "yolo.inspection.support"]
     done = subprocess.run(run, capture_output=True, text=True, timeout=100)
