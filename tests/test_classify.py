@@ -146,6 +146,23 @@ def test_accuracy_is_counted_by_class(net, batch):
     assert measure(net, Colours(8), top=4).topk == 1
 
 
+def test_a_hierarchy_of_classes_is_walked_down(net, tmp_path):
+    """Classes 2 and 3 are kinds of class 0: their probabilities add up to its."""
+    (tmp_path / "tree.txt").write_text("colour -1\nrest -1\nred 0\ngreen 0\n")
+    text = TINY.replace("groups=1\n", f"tree={tmp_path / 'tree.txt'}\n")
+    tree = Network(parse(text, "tree.cfg")).eval()
+    tree.load_state_dict(net.state_dict())
+    with torch.no_grad():
+        tree.layers[2].weight[2:] = torch.eye(24)[:2, :, None, None] * 3
+        tree.layers[2].weight[0] = 1.0
+        tree.layers[2].bias.zero_()
+    found = dict(guesses(tree, Colours()[1].image, top=4))
+    assert found[2] + found[3] == pytest.approx(found[0], abs=1e-5)
+    assert found[0] + found[1] == pytest.approx(1, abs=1e-5)
+    # a class with others below it is never the guess
+    assert found[0] > 0.9 and measure(tree, Colours(8), top=1).class_right[0] == 0
+
+
 def test_nothing_to_measure_is_an_error(net):
     with pytest.raises(ImageError, match="none of 2 images can be used"):
         measure(net, Colours(2, broken=(0, 1)))
@@ -215,7 +232,9 @@ def test_training_learns_the_labels_of_paths(files, capsys, monkeypatch):
     monkeypatch.chdir(files)
     command = ["train", "tiny.cfg", "--data", "c.data", "--map", "--workers", "0"]
     assert main([*command, "--iterations", "15", "--batch", "8"]) == 0
-    assert "8 images: top 1: 1.000000" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "8 images: top 1: 1.000000, top 2: 1.000000" in said
+    assert "top 1 100.00%  top 2 100.00%  best 100.00%" in said
     assert (files / "out" / "tiny_best.weights").is_file()
 
 

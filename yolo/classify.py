@@ -55,6 +55,11 @@ class Accuracy:
     skipped: list[str] = field(default_factory=list)  # why images could not be used
 
     @property
+    def brief(self):
+        """For a progress line."""
+        return f"top 1 {100 * self.top1:.2f}%  top {self.top} {100 * self.topk:.2f}%"
+
+    @property
     def score(self):
         """What training takes for the measure of the best weights."""
         return self.top1
@@ -88,13 +93,21 @@ def guesses(net, image, top=5, precision=None):
     check_classifier(net)
     x = torch.from_numpy(centred(image, *net.input_shape[1:]))
     y = probabilities(net, inference(net, 1, precision), x[None])[0]
+    tree = tree_of(net)
+    if tree:
+        y = tree.probabilities(y, 0)
     order = surest(y, top)
     return list(zip(order.tolist(), y[order].tolist(), strict=True))
 
 
+def tree_of(net):
+    """The hierarchy of a classifier's classes, or None."""
+    return getattr(net.layers[net.heads[-1]], "tree", None)
+
+
 @torch.no_grad()
 def probabilities(net, run, x):
-    """(B, classes) on the CPU; `run` is predict.inference(net, B)."""
+    """(B, classes) on the CPU, with a tree each given its parent; `run` is predict.inference."""
     parameter = next(net.parameters(), x)
     return compute(run, x.to(parameter.device, parameter.dtype))[-1].float().flatten(1).cpu()
 
@@ -108,12 +121,15 @@ def measure(net, dataset, top=5, batch=8, workers=4, precision=None) -> Accuracy
     """Measures a classifier on a data set whose samples have labels; the first of the largest is
     the right one. The network is left as it is."""
     classes = check_classifier(net)
-    run, skipped, found = inference(net, batch, precision), [], []
+    run, skipped, found, tree = inference(net, batch, precision), [], [], tree_of(net)
     jobs = (partial(_load, dataset, n, net.input_shape[1:]) for n in range(len(dataset)))
     usable = _usable(ahead(jobs, workers), skipped)
     while chunk := list(islice(usable, batch)):
         inputs, labels = zip(*chunk, strict=True)
-        order = surest(probabilities(net, run, torch.stack(inputs)), top).numpy()
+        y = probabilities(net, run, torch.stack(inputs))
+        if tree:  # what is measured are classes that have no others below them, as in Darknet
+            y = tree.leaves(tree.probabilities(y, 1), 1)
+        order = surest(y, top).numpy()
         found += [(label, guess == label) for label, guess in zip(labels, order, strict=True)]
     if skipped and not found:
         raise type(skipped[0])(f"none of {len(skipped)} images can be used; first: {skipped[0]}")

@@ -15,20 +15,21 @@ LOSS, AVERAGE, MEAN_AP, RATE = "#b9cbe6", "#1f4e9c", "#c8402f", "#8a8a8a"
 POINTS = 2000  # drawn of a long run; more would not be told apart
 
 
-def chart(table, path, max_batches=None, title=None):
+def chart(table, path, max_batches=None, title=None, score="mAP"):
     """Writes loss, average loss, mAP and learning rate over the iterations as a PNG.
 
     table: name -> numbers, one an iteration: "iteration", "loss", "avg_loss", "rate", and "map"
     (0..1), as in metrics.csv; what is missing or not finite is left out.  max_batches: right end
-    of the axis.  The file is replaced in one step, so that a viewer never meets half of it.
+    of the axis.  score: what "map" is called (classifiers: top 1).  The file is replaced in one
+    step, so that a viewer never meets half of it.
     """
     figure = Figure(figsize=(10, 6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     _draw_rate(axes, table)
     _draw_loss(axes, table, max_batches)
-    measured = _draw_map(axes, table)
-    axes.set_title(title or _headline(table, measured), loc="left", fontsize=11)
+    measured = _draw_map(axes, table, score)
+    axes.set_title(title or _headline(table, measured, score), loc="left", fontsize=11)
     png = io.BytesIO()
     figure.savefig(png, format="png")
     atomic(path, png.getvalue())
@@ -65,7 +66,7 @@ def _bounds(table):
     return shown.min() / 1.3, shown.max() * 1.3
 
 
-def _draw_map(axes, table):
+def _draw_map(axes, table, score):
     """Right axis, percent. Gives the measured values."""
     x, y = column(table, "map")
     if not len(x):
@@ -73,7 +74,7 @@ def _draw_map(axes, table):
     right = axes.twinx()
     right.plot(x, 100 * y, color=MEAN_AP, linewidth=1.8, marker="o", markersize=3.5)
     right.set_ylim(0, 100)
-    right.set_ylabel("mAP %", color=MEAN_AP)
+    right.set_ylabel(f"{score} %", color=MEAN_AP)
     best = int(np.argmax(y))
     right.annotate(
         f"{100 * y[best]:.1f} %",
@@ -101,7 +102,7 @@ def _draw_rate(axes, table):
     )  # fmt: skip
 
 
-def _headline(table, measured):
+def _headline(table, measured, score):
     if not len(table["iteration"]):
         return "no iteration yet"
     parts = [f"iteration {int(table['iteration'][-1])}"]
@@ -109,7 +110,7 @@ def _headline(table, measured):
     if len(averages):
         parts.append(f"average loss {averages[-1]:.4g}")
     if len(measured):
-        parts.append(f"mAP {100 * measured[-1]:.2f} % (best {100 * measured.max():.2f} %)")
+        parts.append(f"{score} {100 * measured[-1]:.2f} % (best {100 * measured.max():.2f} %)")
     return "    ".join(parts)
 
 

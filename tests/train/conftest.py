@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 def no_chart(monkeypatch):
     """Drawing takes longer than the runs; what is drawn has tests of its own."""
     drawn = []
-    monkeypatch.setattr(plot, "chart", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(plot, "chart", lambda *arguments, **_: drawn.append(arguments))
     return drawn
 
 

@@ -121,7 +121,7 @@ class Measured:
 
     def __call__(self, net, valid, precision):
         self.found.append((net.iteration, tuple(net.input_shape[1:])))
-        return SimpleNamespace(score=next(self.values))
+        return SimpleNamespace(score=next(self.values), brief="mAP")
 
 
 def test_map_comes_on_darknets_rhythm_and_the_best_weights_stay(tmp_path):

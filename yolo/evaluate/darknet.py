@@ -45,6 +45,11 @@ class Result:
     skipped: list[str] = field(default_factory=list)  # why images could not be used
 
     @property
+    def brief(self) -> str:
+        """For a progress line."""
+        return f"mAP {100 * self.map:.2f}%"
+
+    @property
     def score(self) -> float:
         """What training takes for the measure of the best weights."""
         return self.map

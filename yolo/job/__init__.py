@@ -154,6 +154,7 @@ def plan_of(args, options, source, out, name, record):
         out,
         name,
         map_every=interval if args.map else None,
+        score=source.score,
         save_every=data.number("saveweights", weights_interval(options.max_batches)),
         save_last_every=args.save_every or data.number("savelast", 100),
         keep=args.keep,

@@ -1,6 +1,6 @@
 """What training a classifier takes: its data, the labels they hold, and how images are varied."""
 
-from ..classify import classes_of
+from ..classify import classes_of, tree_of
 from ..data import ClassifierAugment, ClassifierDataset, DataError, ShapeClasses
 from ..data.shapes import TRAIN_LENGTH, VALID_LENGTH
 
@@ -24,7 +24,8 @@ def open_sets(net, args, console):
 
 def open_part(net, path, part):
     """The train or valid list of a .data file, whose labels must be as many as the outputs."""
-    dataset = ClassifierDataset.from_data(path, part, net.options.label_smooth_eps)
+    smooth = 0.0 if tree_of(net) else net.options.label_smooth_eps
+    dataset = ClassifierDataset.from_data(path, part, smooth)
     wanted = classes_of(net)
     if dataset.classes != wanted:
         raise DataError(

@@ -23,7 +23,7 @@ def line(progress):
         f"left {clock(p.seconds_left)}",
     ]
     if p.best_map is not None:
-        parts.append(f"mAP {100 * p.last_map:.2f}%")
+        parts.append(p.measured)
         parts.append(f"best {100 * p.best_map:.2f}%")
     if p.skipped:
         parts.append(f"{p.skipped} iterations not finite")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 from .. import classify, evaluate
 from ..data import (
@@ -22,28 +22,28 @@ from . import classifier
 @dataclass
 class Source:
     """Where images come from: what to train on and how it is varied, what to measure on and how
-    (a function of network, data set and `precision`), what the classes are."""
+    (a function of network, data set and `precision`, which gives `score`), what the classes are."""
 
     train: Dataset | ClassifierDataset | ShapesDataset
     valid: Dataset | ClassifierDataset | ShapesDataset | None
     names: list[str]
     augment: Augment | ClassifierAugment
     measure: Callable
-    backup: Path | None = None
+    score: str
 
 
 def open_source(net, args, console):
     """Training and validation data, checked before the first step."""
+    data = DataFile.read(args.data) if args.data else DataFile("")
     if classify.classes_of(net):
-        sets = classifier.open_sets(net, args, console)
-        augment, measure = classifier.augmentation(net), classify.measure
+        train_set, valid = classifier.open_sets(net, args, console)
+        augment = classifier.augmentation(net)
+        measure, score = partial(classify.measure, top=data.number("top", 5)), "top 1"
     else:
-        sets = open_sets(net, args, console)
-        augment, measure = augmentation(net), evaluate.evaluate
-    train_set, valid = sets
+        train_set, valid = open_sets(net, args, console)
+        augment, measure, score = augmentation(net), evaluate.evaluate, "mAP"
     names = train_set.names or [str(i) for i in range(train_set.classes)]
-    backup = DataFile.read(args.data).get("backup") if args.data else None
-    return Source(train_set, valid, names, augment, measure, Path(backup) if backup else None)
+    return Source(train_set, valid, names, augment, measure, score)
 
 
 def detector_classes(net):

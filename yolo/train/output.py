@@ -111,7 +111,9 @@ class Output:
     def chart(self, max_batches):
         """Rewrites chart.png."""
         if len(self.metrics):
-            plot.chart(self.metrics.table, self.folder / "chart.png", max_batches)
+            plot.chart(
+                self.metrics.table, self.folder / "chart.png", max_batches, score=self.plan.score
+            )
 
     def close(self):
         """Ends the run's claim on the folder."""

@@ -18,6 +18,7 @@ class Plan:
     out: Path
     name: str
     map_every: int | None = None  # iterations between measurements; None: never
+    score: str = "mAP"  # what they give
     save_every: int = 1000  # iterations between numbered weights
     save_last_every: int = 100  # iterations between checkpoints
     save_seconds: float = 600.0  # no longer than this between checkpoints
@@ -42,6 +43,7 @@ class Progress:
     rate: float = 0.0
     map: float | None = None  # measured in this iteration
     last_map: float | None = None
+    measured: str = ""  # the latest measurement in words
     best_map: float | None = None
     worse: int = 0  # measurements since the best
     images: int = 0

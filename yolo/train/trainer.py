@@ -194,6 +194,7 @@ class Trainer(Iterations):
             result = self.evaluate(self.net, self.valid, precision=plan.precision)
         self.result = result
         progress.map = progress.last_map = result.score
+        progress.measured = result.brief
         better = progress.best_map is None or result.score > progress.best_map
         progress.worse = 0 if better else progress.worse + 1
         if better or result.score == progress.best_map:
