@@ -154,8 +154,7 @@ def test_a_hierarchy_of_classes_is_walked_down(net, tmp_path):
     tree.load_state_dict(net.state_dict())
     with torch.no_grad():
         tree.layers[2].weight[2:] = torch.eye(24)[:2, :, None, None] * 3
-        tree.layers[2].weight[0] = 1.0
-        tree.layers[2].bias.zero_()
+        tree.layers[2].bias.copy_(torch.tensor([50.0, 0, 0, 0]))
     found = dict(guesses(tree, Colours()[1].image, top=4))
     assert found[2] + found[3] == pytest.approx(found[0], abs=1e-5)
     assert found[0] + found[1] == pytest.approx(1, abs=1e-5)
