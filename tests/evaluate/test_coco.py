@@ -62,10 +62,8 @@ def instances(project):
     return project / "instances.json"
 
 
-@pytest.mark.parametrize(
-    "model",
-    ["yolo-fastest-1.1", pytest.param("yolo-fastest-1.1-xl", marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("model", ["yolo-fastest-1.1", "yolo-fastest-1.1-xl"])
 def test_official_annotations_give_the_referees_numbers(shared, tmp_path, model):
     folder, weights = shared / "data/coco_val50", shared / "data/weights"
     common = [str(weights / f"{model}.cfg"), str(weights / f"{model}.weights")]
