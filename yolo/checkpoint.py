@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from .errors import YoloError
@@ -53,12 +53,16 @@ def write(path, checkpoint):
 
 
 def read(path):
-    """The checkpoint of a file; CheckpointError where anything about it is not as written."""
+    """The checkpoint of a file; CheckpointError where anything about it is not as written.
+
+    The file is opened once: a run may put a new one in its place meanwhile.
+    """
+    content = Path(path).read_bytes()
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, RuntimeError, TypeError) as error:
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header.get("__metadata__") or {}
+    except (SafetensorError, ValueError, RuntimeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: is damaged or no checkpoint: {error}") from None
     if not {"state", "digest"} <= metadata.keys():
         raise CheckpointError(f"{path}: is no checkpoint of this program: it has no state")
