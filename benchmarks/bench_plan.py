@@ -1,119 +1,106 @@
-"""Inference plans beside PyTorch (and ONNX Runtime, where a model can be exported), one process.
+"""Where the time of an inference plan goes: share of the peak by kernel, scaling, compile time.
 
-    python benchmarks/bench_plan.py yolov4-tiny:416 yolov3:416 --threads 2 --repeats 20
+    python benchmarks/bench_plan.py yolov4:608 yolov3:416 --threads 2
+    YOLO_ISA=avx2 python benchmarks/bench_plan.py yolov3:416 --layers
 
-Rounds alternate between the contestants. `clock` is the median on the wall; `processor` is the
-processor time of one forward on a single thread, least of all rounds: other programs on the machine
-lengthen the former, not the latter. Weights are random, of the shapes of the cfg.
+Times of kernels are processor times of one thread, least of all rounds: other programs on the
+machine do not lengthen them. The peak is measured in the same run, with multiply-adds from
+registers. Winograd counts what a direct convolution would do, so it may pass the peak. Scaling is
+the time of one thread by (threads times the slowest share's time, summed over the steps), again in
+processor time, and the same on the clock. Weights are random.
 """
 
 import argparse
-import io
+import statistics
+import sys
 import time
 from pathlib import Path
-from statistics import median
 
 import torch
+from timing import header, seconds
 
-import yolo
-from yolo.ops import backend
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench_network import network
+
+from yolo import _C
 from yolo.plan import Plan
+from yolo.plan.choose import PRECISIONS
 
 CFG = Path(__file__).resolve().parents[1] / "cfg"
 
 
-def settle(net):
-    """Statistics such that values keep their size from layer to layer."""
-    generator = torch.Generator().manual_seed(0)
-    for name, buffer in net.named_buffers():
-        if name.endswith("rolling_var"):
-            buffer.uniform_(0.5, 1.5, generator=generator)
-    return net.eval()
+def kind(layer, kernel):
+    """The kernel, and of a direct one the shape class that decides how it fares."""
+    if kernel != "direct":
+        return kernel
+    stride = f" / {layer.stride[0]}" if layer.stride[0] > 1 else ""
+    wide = " wide" if layer.size == 1 and layer.out_shape[2] > 150 else ""
+    return f"direct {layer.size}x{layer.size}{stride}{wide}"
 
 
-class Eager(torch.nn.Module):
-    """The fused network through PyTorch's operators."""
-
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-
-    def forward(self, x):
-        with backend("torch"):
-            return self.net(x)
-
-
-def onnx_session(eager, x, threads):
-    """The same network in ONNX Runtime, or None where there is no exporter."""
-    try:
-        import onnxruntime
-
-        model = io.BytesIO()
-        torch.onnx.export(eager, (x,), model, dynamo=False)
-    except Exception as error:
-        print(f"  no ONNX Runtime: {type(error).__name__}: {str(error)[:90]}")
-        return None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model.getvalue(), options)
-    return lambda x: session.run(None, {session.get_inputs()[0].name: x.numpy()})
-
-
-def contestants(net, x, threads):
-    fused = net.fused()
-    eager = Eager(fused)
-    found = {"plan": Plan(fused, len(x), threads), "torch": eager}
-    last = Eager(net.fused().to(memory_format=torch.channels_last))
-    found["torch channels_last"] = lambda x: last(x.to(memory_format=torch.channels_last))
-    session = onnx_session(eager, x, threads)
-    if session:
-        found["onnxruntime"] = session
+def kernels(net, plan, x, repeats, layers):
+    """{kind: [milliseconds, operations]}; prints each layer if asked to."""
+    found = {}
+    for index, kernel, ms in plan.profile(x, repeats):
+        layer = net.layers[index]
+        work = layer.flops() if kernel not in ("copy", "pack", "unpack") else 0
+        name = kind(layer, kernel)
+        entry = found.setdefault(name, [0.0, 0])
+        entry[0] += ms
+        entry[1] += work
+        if layers and ms > 0:
+            print(
+                f"  {index:4d} {name:18s}{ms:9.3f} ms {work / ms / 1e6:7.0f} GFLOP/s  "
+                f"{layer.out_shape}"
+            )
     return found
 
 
-@torch.no_grad()
-def race(found, x, repeats, clock):
-    """{name: seconds of each round}, all in turn in every round, after one to warm up."""
-    rounds = {name: [] for name in found}
-    for i in range(repeats + 1):
-        for name, run in found.items():
-            start = clock()
-            run(x)
-            if i:
-                rounds[name].append(clock() - start)
-    return rounds
-
-
-def bench(name, size, threads, repeats):
-    net = settle(yolo.load(CFG / f"{name}.cfg").resize(size, size))
-    x = torch.rand(1, *net.input_shape)
-    columns = {}
-    for count, clock, least in ((threads, time.perf_counter, median), (1, time.thread_time, min)):
-        torch.set_num_threads(count)
-        rounds = race(contestants(net, x, count), x, repeats, clock)
-        columns[clock] = {name: 1e3 * least(times) for name, times in rounds.items()}
-    wall, processor = columns.values()
-    for peer in wall:
-        ratio = wall[peer] / wall["plan"], processor[peer] / processor["plan"]
-        print(
-            f"{name:12s} {size:4d}  {peer:20s} {wall[peer]:9.2f} ms x{ratio[0]:5.2f}"
-            f" {processor[peer]:9.2f} ms x{ratio[1]:5.2f}",
-            flush=True,
-        )
+def bench(name, size, args):
+    net = network(CFG / f"{name}.cfg", size).fused()
+    x = torch.rand(args.batch, *net.input_shape)
+    plans, compiled = {}, {}
+    for threads in (args.threads, 1):
+        torch.set_num_threads(threads)
+        start = time.perf_counter()
+        plans[threads] = Plan(net, args.batch, threads, args.precision)
+        compiled[threads] = time.perf_counter() - start
+    number = PRECISIONS[args.precision].number
+    peak = _C.packed.peak("", number)
+    print(f"{name} {size}, {plans[1].level}, peak of a core {peak / 1e9:.0f} GFLOP/s")
+    found = kernels(net, plans[1], x, args.repeats, args.layers)
+    for entry, (ms, work) in sorted(found.items(), key=lambda item: -item[1][0]):
+        share = f"{work / ms / 1e-3 / peak:6.2f} of the peak" if work and ms else ""
+        print(f"  {entry:18s}{ms:9.2f} ms {share}")
+    alone = sum(ms for ms, _ in found.values())
+    together = sum(ms for _, _, ms in plans[args.threads].profile(x, args.repeats))
+    clock = {
+        threads: statistics.median(seconds(lambda p=plan: p(x), 1) for _ in range(args.repeats))
+        for threads, plan in plans.items()
+    }
+    print(
+        f"  {alone:.1f} ms on 1 thread, {together:.1f} ms on {args.threads}: scaling "
+        f"{alone / together / args.threads:.0%}; on the clock {1e3 * clock[1]:.1f} and "
+        f"{1e3 * clock[args.threads]:.1f} ms: {clock[1] / clock[args.threads] / args.threads:.0%}; "
+        f"compiled in {compiled[args.threads]:.2f} s",
+        flush=True,
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="+", metavar="cfg:size")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fast")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--layers", action="store_true", help="also the time of each layer")
     args = parser.parse_args()
-    print(
-        f"torch {torch.__version__}, {args.threads} threads, batch 1; clock, processor (1 thread)"
-    )
-    for network in args.networks:
-        name, size = network.split(":")
-        bench(name, int(size), args.threads, args.repeats)
+    print(header(args.threads))
+    for item in args.networks:
+        name, size = item.split(":")
+        bench(name, int(size), args)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <stdexcept>
 
@@ -97,6 +99,20 @@ void grad_x(const ConvShape& shape, Address grad_y, Address weight, Address grad
     winograd_grad_x(choose(), shape, at(grad_y), at(weight), at(grad_x), at(workspace), threads);
 }
 
+// Operations a second of one core that multiplies and adds and does nothing else, best of ten.
+double peak(const std::string& level, const std::string& in) {
+    const Kernels& kernels = choose(level.c_str(), precision(in));
+    double best = 0;
+    for (int i = 0; i < 10; ++i) {
+        float values[32] = {};
+        const auto start = std::chrono::steady_clock::now();
+        const double operations = kernels.peak(1000000, values);
+        const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+        best = std::max(best, operations / time.count());
+    }
+    return best;
+}
+
 void run(Plan& plan, int first, int last, const std::vector<uintptr_t>& planar) {
     std::vector<float*> pointers;
     for (uintptr_t p : planar) pointers.push_back(reinterpret_cast<float*>(p));
@@ -127,6 +143,9 @@ void bind(py::module_& parent) {
         },
         py::arg("name") = "", py::arg("precision") = "fp32",
         "(name, lanes) in use: YOLO_ISA, else the best");
+
+    m.def("peak", &peak, py::arg("level") = "", py::arg("precision") = "fp32",
+          "operations a second that one core does at best with the level's multiply-adds");
 
     using unlocked = py::call_guard<py::gil_scoped_release>;
     m.def("winograd_fits", &winograd_fits);

@@ -9,6 +9,7 @@
 #include "winograd.h"
 #include "pool.h"
 #include "reshape.h"
+#include "peak.h"
 #if defined(USE_BF16)
 constexpr const TrainingKernels* training = nullptr;  // it computes in fp32
 #else

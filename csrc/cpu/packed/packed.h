@@ -123,7 +123,8 @@ struct Kernels {
     long (*winograd_scratch)(const Conv&, bool shared);
     long (*winograd_shared)(const Conv&);
     long (*pool_scratch)(const Pool&);
-    const TrainingKernels* training;  // null at the bf16 levels
+    double (*peak)(long rounds, float* values);  // operations done: see peak.h
+    const TrainingKernels* training;             // null at the bf16 levels
 };
 
 // The levels, best first; null where the compiler or the processor lacks one.

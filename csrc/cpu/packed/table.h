@@ -24,5 +24,6 @@ static const Kernels kernels = {
     winograd_scratch,
     winograd_shared,
     pool_scratch,
+    peak,
     training,
 };

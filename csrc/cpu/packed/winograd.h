@@ -262,7 +262,7 @@ static void pack_winograd_panel(const float* w, int k0, int width, int c, elem* 
     float collected[E * E][2][DEPTH][V];
     for (int i = 0; i < c; ++i) {
         for (int j = 0; j < width; j += L) {
-            dvec g[3][3], half[E][3];
+            dvec g[3][3] = {}, half[E][3];
             for (int l = 0; l < L; ++l) {
                 const float* cell = w + ((k0 + j + l) * long(c) + i) * 9;
                 UNROLL for (int t = 0; t < 9; ++t) g[t % 3][t / 3][l] = cell[t];
