@@ -408,6 +408,7 @@ def test_a_whole_network(device, cfg_folder):
     """yolov3-tiny on small images: heads, and the gradient of every weight, near the twin's."""
     net = Network(cfg.read(str(cfg_folder / "yolov3-tiny.cfg"))).to(device).train()
     net.resize(64, 64)
+    net.layout = "planar"  # tensors that stand for the GPU's lie on the CPU
     x = torch.rand(2, 3, 64, 64, device=device)
 
     def run():
