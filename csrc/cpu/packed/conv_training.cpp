@@ -11,6 +11,7 @@ constexpr int M = 4, E2 = 36;     // F(4x4, 3x3)
 constexpr int MIN_CHANNELS = 32;  // with fewer the transforms cost more than they save
 constexpr long TILES_AT_ONCE = 112;
 constexpr long MIN_GRAD_TILES = 128;
+constexpr long PARITY_BYTES = 4 << 20;
 constexpr long TRANSFORMED_BYTES = 8 << 20;  // of x and dy together, about what L3 keeps
 
 int blocks_of(const Kernels& kernels, int channels) {
@@ -125,14 +126,16 @@ Dense ConvTraining::turned(const float* weight) const {
     return d;
 }
 
-void ConvTraining::direct(Conv call, const Dense& weight, Room& room) const {
-    const long each = kernels_.direct_scratch(call);
+const float* ConvTraining::packed_direct(const Conv& call, const Dense& weight, Room& room) const {
     float* packed = room.take(long(call.y.blocks) * call.x.blocks * kernels_.lanes *
                               kernels_.lanes * weight.tap_count);
-    float* scratch = room.take(threads_ * each);
-    call.weight = packed;
-    share(room, scratch, 0, [&](const Share& s) { training_.pack_dense(weight, packed, s); });
-    share(room, scratch, each, [&](const Share& s) { kernels_.direct(call, s); });
+    share(room, nullptr, 0, [&](const Share& s) { training_.pack_dense(weight, packed, s); });
+    return packed;
+}
+
+void ConvTraining::direct(Conv call, const Dense& weight, Room& room) const {
+    call.weight = packed_direct(call, weight, room);
+    share(room, nullptr, 0, [&](const Share& s) { kernels_.direct(call, s); });
 }
 
 // Every worker has tiles of its own and reads all weights.
@@ -217,31 +220,50 @@ void ConvTraining::stem(Input x, const float* weight, const View& y, Room& room)
 
 // Every pixel of dx is reached by other taps according to the parity of its row and column: four
 // convolutions of stride 1, with 1, 2, 2 and 4 of the 9 taps, whose results lie between each other.
-void ConvTraining::strided_grad_x(const View& dy, const float* weight, const View& dx,
-                                  Room& room) const {
-    static constexpr int TAPS[2][2] = {{1, 1}, {2, 0}};  // of even, odd; the second one pixel on
-    float* bias = zeros(dx.blocks, room);
-    View maps[4];
-    for (int i = 0; i < 4; ++i) {
-        const int odd_h = i / 2, odd_w = i % 2;
-        View& map = maps[i];
-        map = dx;
-        map.height = (dx.height + 1 - odd_h) / 2, map.width = (dx.width + 1 - odd_w) / 2;
-        map.border = 0;
-        map.row = long(map.width) * kernels_.lanes;
-        map.block = map.row * map.height, map.image = map.block * map.blocks;
-        map.data = room.take(map.image * map.images);
-        if (!map.height || !map.width) continue;
-        Conv call = conv(dy, map, 1);
-        call.pad_h = call.pad_w = 0, call.bias = bias;
-        call.kernel_h = 1 + odd_h, call.kernel_w = 1 + odd_w;
-        Dense part = turned(weight);
-        part.tap_count = call.kernel_h * call.kernel_w;
-        for (int t = 0; t < part.tap_count; ++t)
-            part.taps[t] = 3 * TAPS[odd_h][t / call.kernel_w] + TAPS[odd_w][t % call.kernel_w];
-        direct(call, part, room);
+// They are made of a few images at a time, so that they are still in cache when they are merged.
+void ConvTraining::strided_grad_x(View dy, const float* weight, View dx, Room& room) const {
+    const int images = dx.images;
+    const long image_bytes = 4L * dx.image;
+    const int group = int(std::clamp(PARITY_BYTES / image_bytes, 1L, long(images)));
+    dx.images = dy.images = group;
+    Conv calls[4];
+    for (int i = 0; i < 4; ++i) calls[i] = parity_conv(dy, weight, dx, i / 2, i % 2, room);
+    if (room.counts()) return;
+    for (int image = 0; image < images; image += group) {
+        const int n = std::min(group, images - image);
+        View maps[4], to = dx;
+        for (int i = 0; i < 4; ++i) {
+            Conv& call = calls[i];
+            call.x.data = static_cast<float*>(dy.data) + image * dy.image;
+            call.x.images = call.y.images = n;
+            maps[i] = call.y;
+            if (!call.y.height || !call.y.width) continue;
+            share(room, nullptr, 0, [&](const Share& s) { kernels_.direct(call, s); });
+        }
+        to.data = static_cast<float*>(dx.data) + image * dx.image, to.images = n;
+        share(room, nullptr, 0, [&](const Share& s) { training_.interleave(maps, to, s); });
     }
-    share(room, nullptr, 0, [&](const Share& s) { training_.interleave(maps, dx, s); });
+}
+
+// The convolution that gives the rows and columns of dx of one parity, its weight packed.
+Conv ConvTraining::parity_conv(const View& dy, const float* weight, const View& dx, int odd_h,
+                               int odd_w, Room& room) const {
+    static constexpr int TAPS[2][2] = {{1, 1}, {2, 0}};  // of even, odd; the second one pixel on
+    View map = dx;
+    map.height = (dx.height + 1 - odd_h) / 2, map.width = (dx.width + 1 - odd_w) / 2;
+    map.border = 0;
+    map.row = long(map.width) * kernels_.lanes;
+    map.block = map.row * map.height, map.image = map.block * map.blocks;
+    map.data = room.take(map.image * map.images);
+    Conv call = conv(dy, map, 1);
+    call.pad_h = call.pad_w = 0, call.bias = zeros(dx.blocks, room);
+    call.kernel_h = 1 + odd_h, call.kernel_w = 1 + odd_w;
+    Dense part = turned(weight);
+    part.tap_count = call.kernel_h * call.kernel_w;
+    for (int t = 0; t < part.tap_count; ++t)
+        part.taps[t] = 3 * TAPS[odd_h][t / call.kernel_w] + TAPS[odd_w][t % call.kernel_w];
+    call.weight = packed_direct(call, part, room);
+    return call;
 }
 
 void ConvTraining::forward(Input x, const float* weight, float* y, Room& room) const {

@@ -48,7 +48,10 @@ class ConvTraining {
     void winograd_by_tiles(Conv call, const Dense& weight, Room& room) const;
     void winograd_by_panels(Conv call, const Dense& weight, Room& room) const;
     void stem(Input x, const float* weight, const View& y, Room& room) const;
-    void strided_grad_x(const View& dy, const float* weight, const View& dx, Room& room) const;
+    void strided_grad_x(View dy, const float* weight, View dx, Room& room) const;
+    Conv parity_conv(const View& dy, const float* weight, const View& dx, int odd_h, int odd_w,
+                     Room& room) const;
+    const float* packed_direct(const Conv& call, const Dense& weight, Room& room) const;
     void direct_grad_weight(GradWeight call, Room& room) const;
     void stem_grad_weight(GradWeight call, Room& room) const;
     void winograd_grad_weight(GradWeight call, Room& room) const;
