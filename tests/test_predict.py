@@ -7,6 +7,7 @@ import json
 import math
 import os
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,8 @@ import yolo
 from yolo import weights
 from yolo.boxes import iou
 from yolo.cfg import parse
-from yolo.data.image import letterbox, stretched
+from yolo.data import sources
+from yolo.data.image import ImageError, letterbox, stretched
 from yolo.network import Network
 from yolo.ops import backend
 from yolo.predict import Candidates, decode, detect, inference, predict
@@ -239,6 +241,79 @@ def test_lists_and_batches_give_what_single_images_give():
     assert len(net.predict(torch.rand(2, 3, 32, 64))) == 2
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """Three pictures as files a.png, b.png, c.png."""
+    for seed, name in enumerate("abc"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture(seed=seed)[:, :, ::-1])
+    return tmp_path
+
+
+def test_folders_and_patterns_are_lists_of_their_images(folder):
+    net = micro()
+    wanted = [net.predict(picture(seed=seed), thresh=0.1) for seed in range(3)]
+    paths = [str(folder / f"{name}.png") for name in "abc"]
+    for source in (folder, str(folder / "*.png"), [folder], [paths[0], str(folder / "[bc].png")]):
+        found = net.predict(source, thresh=0.1, batch=2)
+        assert [f.path for f in found] == paths
+        for a, b in zip(found, wanted, strict=True):
+            same(a, b, rtol=1e-5, atol=1e-4)
+    (folder / "b.png").write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=r"b\.png"):
+        net.predict(folder)
+
+
+def test_a_video_is_a_list_of_its_frames(tmp_path):
+    net, path = micro(), str(tmp_path / "clip.avi")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (64, 32))
+    for seed in range(3):
+        writer.write(cv2.resize(picture(8, 16, seed), (64, 32)))
+    writer.release()
+    found = net.predict(path, thresh=0.1)
+    reader = cv2.VideoCapture(path)
+    for a in found:
+        same(a, net.predict(reader.read()[1], thresh=0.1, bgr=True))
+    assert len(found) == 3 and not reader.read()[0]
+    assert len(net.predict([path, picture()])) == 4
+
+
+def test_pil_images_are_read_as_files_are(tmp_path):
+    from PIL import Image
+
+    net, path = micro(), tmp_path / "turned.png"
+    whole = Image.fromarray(picture())
+    palette = whole.quantize(8)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter turn
+    for image in (whole, palette, whole.convert("L"), whole.convert("RGBA")):
+        image.save(path, exif=turned)
+        with Image.open(path) as opened:
+            found = net.predict(opened, thresh=0.1, bgr=True)
+        assert found.image_size == (60, 48)
+        same(found, net.predict(path, thresh=0.1))
+    with pytest.raises(ValueError, match="mode I;16"):
+        net.predict(Image.new("I;16", (4, 4)))
+
+
+def test_a_stream_holds_no_more_than_a_batch(folder, monkeypatch):
+    net, known, alive = micro(), [], []
+
+    def read(path):
+        known.append(weakref.ref(image := picture(seed=len(known) % 3)))
+        alive.append(sum(ref() is not None for ref in known))
+        return image
+
+    monkeypatch.setattr(sources, "read", read)
+    stream = net.predict([folder] * 6, thresh=0.1, batch=4, stream=True)
+    assert not known
+    first = next(stream)
+    assert len(known) == 4  # no more than needed is read
+    found = [first, *stream]
+    assert len(found) == 18 and max(alive) <= 5  # a batch, and the one that is being read
+    same(found[16], net.predict(picture(seed=1), thresh=0.1), rtol=1e-5, atol=1e-4)
+    assert len(list(net.predict(picture(), stream=True))) == 1
+
+
 def test_grey_arrays_are_three_equal_channels():
     net, grey = micro(), picture()[:, :, 0]
     same(net.predict(grey, thresh=0.1), net.predict(np.dstack([grey] * 3), thresh=0.1))
@@ -359,6 +434,48 @@ def test_the_twin_is_used_where_it_is_chosen_and_agrees():
     with backend("torch"):
         assert inference(net) is not run
         same(net.predict(image, thresh=0.1), native, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["native", "torch"])
+def test_eight_threads_on_one_network_find_what_one_does(name):
+    net, images = micro(), [picture(30 + i, 40, i) for i in range(40)]
+
+    def look(image):
+        with backend(name):
+            return net.predict(image, thresh=0.1)
+
+    wanted = [look(image) for image in images]
+    with torch.no_grad():
+        net.layers[0].bias.mul_(1)  # counts as a change: the threads meet while compiling
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            for a, b in zip(pool.map(look, images), wanted, strict=True):
+                same(a, b)
+
+
+def test_threads_with_batches_of_their_own_agree():
+    net, images = micro(), [picture(30 + i, 40, i) for i in range(12)]
+    wanted = [net.predict(image, thresh=0.1) for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        several = pool.map(
+            lambda batch: net.predict(images, thresh=0.1, batch=batch), [1, 2, 3, 4] * 4
+        )
+        for found in several:
+            for a, b in zip(found, wanted, strict=True):
+                same(a, b, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["native", "torch"])
+def test_surroundings_make_no_difference(name):
+    net, image = micro(), picture()
+    with backend(name):
+        with torch.inference_mode():  # what is compiled here serves the others
+            wanted = net.predict(image, thresh=0.1)
+        for around in (torch.enable_grad(), torch.no_grad(), torch.inference_mode(),
+                       torch.autocast("cpu", torch.bfloat16)):  # fmt: skip
+            with around:
+                same(net.predict(image, thresh=0.1), wanted)
+    assert torch.is_grad_enabled() and not net.training
 
 
 def test_a_network_that_is_gone_leaves_nothing_behind():

@@ -204,7 +204,8 @@ class Network(nn.Module):
         return net
 
     def predict(self, source, **settings):
-        """Detections of an image (path or array) or a list of them; see yolo.predict."""
+        """Detections of an image, or a list of them for several: a path, folder, pattern, video,
+        array, tensor, PIL image or list; stream=True gives a generator. See yolo.predict."""
         from .predict import predict
 
         return predict(self, source, **settings)

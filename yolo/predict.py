@@ -2,21 +2,23 @@
 
     predict(net, "dog.jpg")                    Detections
     predict(net, ["a.jpg", array], batch=2)    a list of them
+    predict(net, "clip.mp4", stream=True)      a generator of them, frame by frame
 
 Thresholds, order and suppression are Darknet's. Boxes that are not finite are left out, and a
 letterbox is undone by the margins it was made with (Darknet is half a pixel off at odd ones).
 """
 
-from dataclasses import dataclass
-from os import PathLike, fspath
+import threading
+from dataclasses import dataclass, field
+from itertools import islice
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from . import boxes as box
-from .data.image import fit, read
+from .data.image import fit
+from .data.sources import is_single, pictures
 from .detections import Detections
 from .ops import PrecisionError, precision_for
 from .ops.backend import current_backend
@@ -25,33 +27,58 @@ from .plan import Plan
 from .plan.cuda import CudaPlan
 
 
-def predict(net, source, thresh=0.25, nms=0.45, letterbox=None, batch=1, bgr=False, precision=None):
-    """Detections of an image, or a list of them for a list of images; the surest come first.
+def predict(net, source, thresh=0.25, nms=0.45, letterbox=None, batch=1, bgr=False, precision=None,
+            stream=False):  # fmt: skip
+    """Detections of an image, or a list of them for several images; the surest come first.
 
-    source: a path; an array (H, W, 3) uint8 in RGB, or in BGR (as OpenCV reads) with bgr=True; a
-        tensor (3, H, W), uint8 or 0..1; or a list of such, possibly mixed; or a 4-D array or
-        tensor. A float tensor of the network's input shape is used as it is.
+    source: one image: a path; an array (H, W, 3) uint8 in RGB, or in BGR (as OpenCV reads) with
+        bgr=True; a PIL image; a tensor (3, H, W), uint8 or 0..1, where a float tensor of the
+        network's input shape is used as it is. Or several: a folder, a pattern ("a/*.jpg"), a
+        video (each frame), a 4-D array or tensor, or an iterable of any of these but the last.
     thresh: entries have objectness * class probability above it. A box with several classes above
         it is several entries, one for each class, as in Darknet's JSON.
     nms: of two boxes of a class that overlap by more than this the less sure one is dropped.
     letterbox: keep the aspect ratio; None: as [net] letter_box says (Darknet stretches).
     batch: how many images the network gets at once.
     precision: one of ops.precision.WORDS for the network's device; None: the device's default.
+    stream: give a generator, which reads a batch of images, yields their detections, and only then
+        reads on: for what is too much for the memory, or has no end. Weights that change meanwhile
+        take effect with the next call.
+
+    An image that cannot be read raises ImageError. Any number of threads may predict with one
+    network; its inference plan computes one batch at a time.
     """
     check_share("predict: thresh", thresh)
     check_share("predict: nms", nms)
     detection_heads(net)
     keep_aspect = bool(net.options.letter_box) if letterbox is None else bool(letterbox)
-    single, sources = _listed(source)
+    single = is_single(source)
+    images = pictures(source, bgr)
     batch = 1 if single else max(1, int(batch))
-    results, run = [], inference(net, batch, precision)
-    for chunk in _chunks(sources, batch):
-        opened = [_open(item, bgr) for item in chunk]
-        inputs, places = zip(*(_fit(net, image, keep_aspect) for image, _ in opened), strict=True)
-        candidates = detect(net, run, torch.stack(inputs), places, thresh, nms)
-        for (image, path), found in zip(opened, candidates, strict=True):
-            results.append(found.detections(image.shape[:2], net.names, path))
-    return results[0] if single else results
+    run = inference(net, batch, precision)
+    results = _stream(net, run, images, batch, keep_aspect, thresh, nms)
+    if stream:
+        return results
+    return next(results) if single else list(results)
+
+
+def _stream(net, run, images, *settings):
+    """Detections of each Frame; a batch of images is let go before the next one is read."""
+    while results := _look(net, run, images, *settings):
+        yield from results
+
+
+def _look(net, run, images, batch, keep_aspect, thresh, nms):
+    """[Detections] of the next batch; empty after the last."""
+    frames = list(islice(images, batch))
+    if not frames:
+        return []
+    inputs, places = zip(*(_fit(net, frame.image, keep_aspect) for frame in frames), strict=True)
+    found = detect(net, run, torch.stack(inputs), places, thresh, nms)
+    return [
+        candidates.detections(frame.image.shape[:2], net.names, frame.path)
+        for frame, candidates in zip(frames, found, strict=True)
+    ]
 
 
 @dataclass
@@ -160,33 +187,48 @@ def _decode_head(layer, output, input_size, thresh):
 # ---- what runs in the network's place ----
 
 KEPT = 2  # forms of a network that stay compiled
-_compiled = WeakKeyDictionary()  # network -> (state, {(batch, precision): what runs})
+
+
+@dataclass
+class Compiled:
+    """What is kept of a network."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    state: tuple | None = None  # of the network when the runs were made
+    runs: dict = field(default_factory=dict)  # form -> what runs
+
+
+_compiled = WeakKeyDictionary()  # network -> Compiled
+_compiled_lock = threading.Lock()
 
 
 def inference(net, batch=1, precision=None):
     """What computes net(x) for up to `batch` images at a time: batch normalisation folded, and on
-    the CPU compiled into one plan. Kept until any tensor of the network changes.
+    the CPU compiled into one plan. Kept until any tensor of the network changes; threads that ask
+    for the same one wait for the first to make it.
 
     A network in training mode is compiled anew each time. PyTorch counts the writes to a tensor,
     those of our kernels and of weights.load among them. Writes through `.data` or a NumPy view are
     not counted; after such, predict from copy.deepcopy(net).
     """
     parameter = next(net.parameters(), None)
-    form = batch, precision_for("cpu" if parameter is None else parameter.device, precision)
+    precision = precision_for("cpu" if parameter is None else parameter.device, precision)
     if net.training:
         _compiled.pop(net, None)
-        return _compile(net, *form)
-    state = _state(net)
-    known = _compiled.get(net)
-    if known is None or known[0] != state:
-        _compiled.pop(net, None)  # frees the old copy before the new one is made
-        _compiled[net] = known = (state, {})
-    runs = known[1]
-    if form not in runs:
-        while len(runs) >= KEPT:
-            del runs[next(iter(runs))]
-        runs[form] = _compile(net, *form)
-    return runs[form]
+        return _compile(net, batch, precision)
+    form = batch, precision, current_backend(), torch.get_num_threads()
+    with _compiled_lock:
+        kept = _compiled.setdefault(net, Compiled())
+    with kept.lock:
+        state = _state(net)
+        if kept.state != state:
+            kept.runs.clear()  # frees the old copies before the new one is made
+            kept.state = state
+        if form not in kept.runs:
+            while len(kept.runs) >= KEPT:
+                del kept.runs[next(iter(kept.runs))]
+            kept.runs[form] = _compile(net, batch, precision)
+        return kept.runs[form]
 
 
 PLANS = {"cpu": Plan, "cuda": CudaPlan}
@@ -212,7 +254,7 @@ def _compile(net, batch, precision):
 
 
 def _state(net):
-    """What changes when a tensor is written, replaced or moved, or other code is to run."""
+    """What changes when a tensor is written, replaced or moved."""
     tensors = [
         tensor
         for module in net.modules()
@@ -220,88 +262,27 @@ def _state(net):
         if tensor is not None
     ]
     marks = [(id(t), t.data_ptr(), -1 if t.is_inference() else t._version) for t in tensors]
-    return net.input_shape, current_backend(), torch.get_num_threads(), marks
+    return net.input_shape, marks
 
 
 def compute(run, x):
-    """What inference() made, run on x; also where a plan was made for more images than x has."""
+    """What inference() made, run on x; also where a plan was made for more images than x has.
+    Its precision was chosen then: autocast around the call changes nothing."""
     missing = run.shape[0] - len(x) if isinstance(run, (Plan, CudaPlan)) else 0
-    if not missing:
-        return run(x)
-    padded = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
-    return [y[: len(x)] for y in run(padded)]
+    with torch.autocast(x.device.type, enabled=False):
+        if not missing:
+            return run(x)
+        padded = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+        return [y[: len(x)] for y in run(padded)]
 
 
-# ---- sources ----
+# ---- the network's input ----
 
 
 def check_share(what, value):
     """Refuses what is not within 0..1."""
     if not 0 <= value <= 1:
         raise ValueError(f"{what} is {value}, expected a number from 0 to 1")
-
-
-def _listed(source):
-    """(whether it is a single image, an iterable of images)."""
-    if isinstance(source, (str, PathLike)):
-        return True, [source]
-    if isinstance(source, Tensor) or hasattr(source, "__array_interface__"):
-        return (False, source) if np.ndim(source) == 4 else (True, [source])
-    if hasattr(source, "__iter__"):
-        return False, source
-    raise TypeError(f"predict: cannot use {type(source).__name__}; expected {_KINDS}")
-
-
-_KINDS = "a path, an array (H, W, 3) uint8, a tensor (3, H, W), or a list of these"
-
-
-def _chunks(items, size):
-    chunk = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
-def _open(source, bgr):
-    """(pixels (H, W, 3), path or None): uint8, or float32 0..255 where a tensor had fractions."""
-    if isinstance(source, (str, PathLike)):
-        return read(source), fspath(source)
-    if isinstance(source, Tensor):
-        return _from_tensor(source), None
-    if not hasattr(source, "__array_interface__"):
-        raise TypeError(f"predict: cannot use {type(source).__name__}; expected {_KINDS}")
-    return _from_array(np.asarray(source), bgr), None
-
-
-def _from_array(image, bgr):
-    if image.ndim == 2:
-        image = image[:, :, None]
-    if image.dtype != np.uint8 or image.ndim != 3 or 0 in image.shape:
-        raise ValueError(f"predict: array is {image.dtype} {image.shape}, expected uint8 (H, W, 3)")
-    if image.shape[2] == 1:
-        return np.repeat(image, 3, axis=2)
-    if image.shape[2] not in (3, 4):
-        raise ValueError(f"predict: array has shape {image.shape}, expected (H, W, 3)")
-    return np.ascontiguousarray(image[:, :, 2::-1] if bgr else image[:, :, :3])
-
-
-def _from_tensor(tensor):
-    if tensor.dim() != 3 or tensor.numel() == 0:
-        raise ValueError(f"predict: tensor has shape {tuple(tensor.shape)}, expected (3, H, W)")
-    pixels = tensor.detach().cpu().permute(1, 2, 0)
-    if tensor.dtype == torch.uint8:
-        return pixels.contiguous().numpy()
-    if not tensor.is_floating_point():
-        raise ValueError(f"predict: tensor is {tensor.dtype}, expected uint8 or float 0..1")
-    pixels = pixels.float()
-    low, high = pixels.aminmax()
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"predict: tensor has values {low:g} to {high:g}, expected 0 to 1")
-    return pixels.mul(255).contiguous().numpy()
 
 
 def _fit(net, image, keep_aspect):

@@ -1,4 +1,4 @@
-"""What a user names to look at - images, folders, patterns, videos - as a stream of frames."""
+"""What a user gives to look at - images, folders, patterns, videos, arrays - as frames."""
 
 import glob
 import os
@@ -11,6 +11,7 @@ import numpy as np
 from ..legible import shown
 from .image import ImageError, read
 from .lists import DataError
+from .pixels import KINDS, is_array, pixels
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
@@ -20,7 +21,7 @@ VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wm
 class Frame:
     """One picture to look at: an image, or a frame of a video."""
 
-    path: str
+    path: str | None  # None: it was in memory
     image: np.ndarray | None  # uint8 (H, W, 3) RGB; None where it cannot be read
     error: ImageError | None = None
     number: int | None = None  # in its video, from 0
@@ -101,3 +102,43 @@ def video_frames(path):
         video.release()
     if number == 0:
         yield Frame(path, None, ImageError(f"{shown(path)}: no frame can be decoded"), 0)
+
+
+# ---- anything ----
+
+
+def is_single(source):
+    """Whether this is one image; folders, patterns, videos, stacks and iterables are several."""
+    if isinstance(source, (str, os.PathLike)):
+        pattern = glob.has_magic(os.fspath(source)) and not os.path.exists(source)
+        return not (pattern or os.path.isdir(source) or is_video(source))
+    if is_array(source):
+        return np.ndim(source) != 4
+    if hasattr(source, "__iter__"):
+        return False
+    raise TypeError(f"predict: cannot use {type(source).__name__}; expected {KINDS}")
+
+
+def pictures(source, bgr=False):
+    """An iterator of Frames of a path, an image in memory, or an iterable of these; each is read
+    when it is asked for. What cannot be read raises its ImageError."""
+    if isinstance(source, (str, os.PathLike)):
+        return _readable(frames(expand([source])))
+    if is_single(source):
+        return iter([Frame(None, pixels(source, bgr))])
+    return _each(source, bgr)
+
+
+def _each(sources, bgr):
+    for item in sources:
+        if isinstance(item, (str, os.PathLike)):
+            yield from _readable(frames(expand([item])))
+        else:
+            yield Frame(None, pixels(item, bgr))
+
+
+def _readable(found):
+    for frame in found:
+        if frame.error is not None:
+            raise frame.error
+        yield frame
