@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "yolo"
 ROWS = (
     ("errors", "legible", "_C", "cfg", "boxes", "schedule", "files", "options"),
-    ("ops", "detections", "drawing", "data", "saving"),
+    ("ops", "detections", "drawing", "data", "saving", "convert"),
     ("layers", "loss", "optimizer"),
     ("network",),
     ("weights", "checkpoint", "plot", "figures", "summary"),

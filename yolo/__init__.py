@@ -24,7 +24,18 @@ def load(cfg, weights=None, device="cpu", strict=False):
 
 # Imported when first asked for: `import yolo` alone stays quick and needs no compiled part.
 _HOMES = {"Network": "network", "Detections": "detections"}
-_ROOMS = ("boxes", "cfg", "data", "evaluate", "export", "ops", "predict", "train", "weights")
+_ROOMS = (
+    "boxes",
+    "cfg",
+    "convert",
+    "data",
+    "evaluate",
+    "export",
+    "ops",
+    "predict",
+    "train",
+    "weights",
+)
 
 
 def __getattr__(name):
