@@ -3,7 +3,9 @@
 import os
 import resource
 import shutil
+import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from small_run import network, trainer
@@ -170,3 +172,36 @@ def test_a_killed_saves_leftovers_are_swept(tmp_path):
         (tmp_path / name).write_bytes(b"half")
     trainer(tmp_path, 2, checkpoint=read(tmp_path / "micro.ckpt")).run()
     assert not any((tmp_path / name).exists() for name in left)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own with little room."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a file system may not be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_file_system_that_is_full(small_disk, monkeypatch):
+    said = []
+    monkeypatch.setattr(output, "RETRY", 0.0)
+
+    def report(progress):
+        filler = small_disk / "filler"
+        if progress.iteration == 4 and not progress.mini_batch:
+            with suppress(OSError), filler.open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+        if progress.iteration == 7 and not progress.mini_batch:
+            assert shutil.disk_usage(small_disk).free == 0
+            assert newest(small_disk) <= 4
+            filler.unlink()
+
+    run = trainer(small_disk, 10, save_last_every=2, report=report, say=said.append)
+    run.run()
+    assert any("No space left" in text for text in said)
+    assert newest(small_disk) == 10
