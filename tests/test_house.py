@@ -13,7 +13,7 @@ ROWS = (
     ("network",),
     ("weights", "checkpoint", "plot", "figures", "summary"),
     ("predict", "evaluate", "classify", "plan", "gradcheck", "trace", "inspection"),
-    ("train", "export", "job"),
+    ("train", "export", "job", "benchmark"),
     ("commands",),
     ("__main__", "__init__"),
 )

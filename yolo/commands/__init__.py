@@ -3,6 +3,7 @@ flags, and `run(args)`, which does the work and returns the exit code (None: 0).
 
 from . import (
     anchors,
+    benchmark,
     cfg,
     classify,
     data,
@@ -20,5 +21,5 @@ from . import (
 
 COMMANDS = (
     *(summary, train, detect, classify, map, valid, recall),
-    *(data, anchors, export, gradcheck, trace, cfg, weights),
+    *(data, anchors, export, benchmark, gradcheck, trace, cfg, weights),
 )

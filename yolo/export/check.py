@@ -26,23 +26,27 @@ class Missing(Exception):
     """A program is not installed."""
 
 
-# ---- programs: (bytes of the model, names of the outputs) -> function of images ----
+# ---- programs: (bytes of the model, names of the outputs, threads) -> function of images ----
 
 
-def onnxruntime(model, names):
+def onnxruntime(model, names, threads=None):
     try:
         import onnxruntime as runtime
     except ImportError:
         raise Missing from None
     options = runtime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads or 0
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # between two runs
     session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return lambda x: session.run(names, {"images": x})
 
 
-def opencv(model, names):
+def opencv(model, names, threads=None):
     import cv2
 
+    if threads:
+        cv2.setNumThreads(threads)
     net = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
 
     def run(x):
@@ -52,14 +56,14 @@ def opencv(model, names):
     return run
 
 
-def openvino(model, names):
+def openvino(model, names, threads=None):
     try:
         import openvino as ov
     except ImportError:
         raise Missing from None
     core = ov.Core()
-    exact = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = core.compile_model(core.read_model(model), "CPU", exact)
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads or 0}
+    compiled = core.compile_model(core.read_model(model), "CPU", settings)
 
     def run(x):
         results = compiled([x])
