@@ -119,6 +119,9 @@ def _channels(part, lanes):
 def _bands(x, out, groups, lanes):
     """((first, blocks) of x, (first, blocks) of out) of each part of a grouped convolution: output
     blocks in a row that read the same input blocks."""
+    if groups == 1:
+        yield (0, x.blocks), (0, out.blocks)
+        return
     depth, width = len(x.channels) // groups, len(out.channels) // groups
     previous, begin = None, 0
     for block in range(out.blocks + 1):

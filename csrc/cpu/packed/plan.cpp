@@ -34,9 +34,18 @@ bool same_size(const View& a, const View& b) {
            a.width == b.width;
 }
 
-// Memory for so many elements.
+// Memory for so many elements, which the caller writes. Whoever touches a page first waits until
+// the system has cleared it, which takes longer than packing a weight into it: workers share that.
 Memory elements(const Kernels& kernels, long count) {
-    return Memory((count * kernels.element + 3) / 4);
+    return Memory((count * kernels.element + 3) / 4, Memory::Uninitialised{});
+}
+
+void clear(Memory& memory, int threads) {
+    const int parts = 4 * threads;
+    cpu::parallel(threads, parts, [&](int64_t i, int) {
+        const long begin = memory.floats() * i / parts, end = memory.floats() * (i + 1) / parts;
+        std::fill(memory.data() + begin, memory.data() + end, 0.f);
+    });
 }
 
 }  // namespace
@@ -48,6 +57,7 @@ Plan::Plan(const Kernels& kernels, int threads, long arena_elements)
       arena_elements_(arena_elements),
       arena_(elements(kernels, arena_elements)) {
     require(threads >= 1, "threads must be at least 1");
+    clear(arena_, threads);
 }
 
 long Plan::size(const Kernels& kernels, const Buffer& b) {
