@@ -50,6 +50,19 @@ INLINE void store_tile(const TileCall& a, vec (&acc)[KV][P]) {
     }
 }
 
+// Whether a cache line of T begins at `offset`: one prefetch a line will do.
+template <class T>
+constexpr bool new_line(int offset) {
+    return offset * sizeof(T) % 64 == 0;
+}
+
+// Short vectors have short steps, among which those of the loop would count.
+#if LANES < 16
+#define ROLL _Pragma("GCC unroll 8")
+#else
+#define ROLL
+#endif
+
 // T: type of x and w. CV: channels a block, V for packed x, 1 for planar x (whose channels are
 // taps).
 template <class T, int P, int KV, int STEP, int CV>
@@ -71,13 +84,16 @@ static void tile(const TileCall& a) {
         for (int t = 0; t < a.tap_count; ++t) {
             const T* xt = x + a.taps[t];
             if (CV > 1) {  // what the next tile to the right reads
-                UNROLL for (int p = 0; p < P; ++p) __builtin_prefetch(xt + (P + p) * step);
+                UNROLL for (int p = 0; p < P; ++p) {
+                    if (new_line<T>(p * STEP)) __builtin_prefetch(xt + (P + p) * step);
+                }
             }
-            for (int c = 0; c < CV; c += D, w += KV * V * D) {
+            ROLL for (int c = 0; c < CV; c += D, w += KV * V * D) {
                 decltype(load_weights(w)) wk[KV];
                 UNROLL for (int k = 0; k < KV; ++k) {
                     wk[k] = load_weights(w + k * V * D);
-                    if (CV > 1) __builtin_prefetch(w + a.ahead + k * V * D, 0, 2);
+                    if (CV > 1 && new_line<T>(k * V * D))
+                        __builtin_prefetch(w + a.ahead + k * V * D, 0, 2);
                 }
                 UNROLL for (int p = 0; p < P; ++p) {
                     const auto v = broadcast(xt + p * step + c);
