@@ -12,7 +12,7 @@ ROWS = (
     ("layers", "loss", "optimizer"),
     ("network",),
     ("weights", "checkpoint", "plot", "figures", "summary"),
-    ("predict", "evaluate", "classify", "plan", "gradcheck", "trace", "inspection"),
+    ("predict", "evaluate", "classify", "plan", "gradcheck", "trace", "inspection", "view"),
     ("train", "export", "job", "benchmark"),
     ("commands",),
     ("__main__", "__init__"),

@@ -12,13 +12,20 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from .data.image import fit, read
+from .errors import YoloError
 from .files import atomic
-from .predict import detection_heads
+from .predict import decode, detection_heads
 
+NMS = 0.45
 MAPS = 12  # layers whose maps are drawn
 FORWARD, BACKWARD = "#1f4e9c", "#c8402f"
+
+
+class TraceError(YoloError, ValueError):
+    """A detection that is not there."""
 
 
 @dataclass
@@ -46,18 +53,26 @@ class Trace:
     image: np.ndarray  # (H, W, 3) uint8, as the network saw it
     score: float  # what was differentiated
     cells: int  # how many cells it is the sum of
+    box: tuple | None  # x1, y1, x2, y2 of the one detection, in pixels of `image`
     heat: np.ndarray  # (H, W): |d score / d image|, summed over the colours
     layers: list[LayerTrace]
 
 
-def trace(net, path, thresh=0.25, letterbox=None):
-    """Trace of the image file at `path`; the network is left in evaluation mode."""
+def trace(net, path, thresh=0.25, letterbox=None, detection=None):
+    """Trace of the image file at `path`; the network is left in evaluation mode.
+
+    detection: 1 for the surest after suppression, 2 for the next...: its score alone."""
     net.eval()
     letterbox = bool(net.options.letter_box) if letterbox is None else letterbox
     pixels, _ = fit(read(path), *net.input_shape[1:], letterbox)
     x = torch.from_numpy(pixels)[None].to(next(net.parameters()))
     outputs = net.outputs(x.requires_grad_())
-    score, cells = found(net, outputs, thresh)
+    box = None
+    if detection is None:
+        score, cells = found(net, outputs, thresh)
+    else:
+        score, box = one(net, outputs, thresh, detection)
+        cells = 1
     tensors = [x, *outputs]
     gradients = torch.autograd.grad(score, tensors, allow_unused=True)
     gradients = [
@@ -69,18 +84,34 @@ def trace(net, path, thresh=0.25, letterbox=None):
     ]
     heat = gradients[0][0].abs().sum(0).cpu().numpy()
     image = (pixels.transpose(1, 2, 0) * 255).round().astype(np.uint8)
-    return Trace(image, score.item(), cells, heat, layers)
+    return Trace(image, score.item(), cells, box, heat, layers)
 
 
 def found(net, outputs, thresh):
     """(sum of the scores above the threshold or else the highest one, number of cells)."""
+    scores = scores_of(net, outputs).amax(-1)
+    above = scores[scores > thresh]
+    return (above.sum(), len(above)) if len(above) else (scores.max(), 1)
+
+
+def scores_of(net, outputs):
+    """(cells of all heads, classes): objectness times class probability."""
     scores = []
     for _, head in detection_heads(net):
         _, objectness, classes = head.decode(outputs[head.index], net.input_shape[1:])
-        scores.append((objectness * classes.amax(-1)).flatten())
-    scores = torch.cat(scores)
-    above = scores[scores > thresh]
-    return (above.sum(), len(above)) if len(above) else (scores.max(), 1)
+        scores.append((objectness[..., None] * classes).flatten(0, 1))
+    return torch.cat(scores)
+
+
+def one(net, outputs, thresh, number):
+    """(score, box in pixels of the input) of the detection of that number, from 1."""
+    heads = [outputs[index].detach() for index in net.heads]
+    kept = decode(net, heads, thresh)[0].suppressed(NMS).detections(net.input_shape[1:])
+    if not 1 <= number <= len(kept):
+        raise TraceError(f"detection {number}: {len(kept)} were found above {thresh:g}")
+    entry = kept[number - 1]
+    scores = scores_of(net, outputs)[:, entry.class_id]
+    return scores[(scores - entry.score).abs().argmin()], entry.box_xyxy
 
 
 def rms(tensor):
@@ -122,6 +153,24 @@ def draw(traced, path):
                 axes.set_title(title, fontsize=8)
             if column == 0:
                 axes.set_ylabel("activation" if row == 2 else "gradient")
+    write_png(figure, path)
+
+
+def draw_heat_alone(traced, path):
+    """Writes the heat map as PNG, with the box of the one detection."""
+    height, width = traced.heat.shape
+    figure = Figure(figsize=(8, 8 * height / width + 0.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    draw_heat(axes, traced)
+    if traced.box is not None:
+        x1, y1, x2, y2 = traced.box
+        size = x2 - x1, y2 - y1
+        axes.add_patch(Rectangle((x1, y1), *size, fill=False, edgecolor="white", linewidth=1.5))
+    write_png(figure, path)
+
+
+def write_png(figure, path):
     png = io.BytesIO()
     figure.savefig(png, format="png")
     atomic(path, png.getvalue())

@@ -11,6 +11,7 @@ from . import (
     export,
     gradcheck,
     map,
+    plot,
     recall,
     summary,
     trace,
@@ -21,5 +22,5 @@ from . import (
 
 COMMANDS = (
     *(summary, train, detect, classify, map, valid, recall),
-    *(data, anchors, export, benchmark, gradcheck, trace, cfg, weights),
+    *(data, anchors, export, benchmark, gradcheck, trace, plot, cfg, weights),
 )

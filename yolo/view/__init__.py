@@ -1,0 +1,1 @@
+"""Pictures of a network: its graph, its filters, its feature maps."""
