@@ -36,10 +36,10 @@ void statistics(const Size& size, Address z, double momentum, double eps,
                     at(mean), at(rstd), at(workspace), threads);
 }
 
-void norm_forward(const Size& size, Address z, const std::array<Address, 4>& p,
-                  Activation activation, Address y, Address workspace, int threads) {
-    norm_act_forward(choose(), norm_size(size), at(z), parameters(p), activation, at(y),
-                     at(workspace), threads);
+void norm_forward(const Size& size, Address z, long z_image, const std::array<Address, 4>& p,
+                  Activation activation, Address y, long y_image, Address workspace, int threads) {
+    norm_act_forward(choose(), norm_size(size), {at(z), z_image}, parameters(p), activation,
+                     {at(y), y_image}, at(workspace), threads);
 }
 
 void norm_backward(const Size& size, Address dy, long dy_image, Address z,

@@ -1,13 +1,16 @@
 """Training in the packed layout against training in the planar one, through whole networks."""
 
+import weakref
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 import yolo
-from yolo import _C
+from yolo import _C, ops
 from yolo.cfg import parse
 from yolo.network import Network
-from yolo.ops import Packed, packed
+from yolo.ops import Packed, packed, unpack
 
 CONV = """[convolutional]
 batch_normalize=1
@@ -95,3 +98,22 @@ def test_gradients_of_several_readers_add_up():
     total = sum(i * packed.unpack(shared.reader()).sum() for i in (1, 2, 4))
     total.backward()
     assert torch.equal(x.grad, torch.full_like(x, 7))
+
+
+def test_one_map_of_a_layer_is_kept():
+    """Outputs, parts of them and concatenations are dropped with their last readers."""
+    x = packed.pack(torch.randn(2, 16, 6, 6, requires_grad=True))
+    weight = torch.randn(32, 16, 3, 3, requires_grad=True)
+    bias = torch.zeros(32, requires_grad=True)
+    y = ops.conv_bias_act(x, weight, bias, "leaky", 1, 1).expect(3)
+    half = packed.part(y.reader(), 2, 1)
+    joined = packed.join([half, y.reader()])
+    pooled = ops.maxpool2d(joined, 2, 2)
+    gone = [weakref.ref(t.data) for t in (y, half, joined)]
+    del y, half, joined
+    assert [r() for r in gone] == [None] * 3
+    unpack(pooled).sum().backward()
+    wanted = F.leaky_relu(F.conv2d(unpack(x), weight, padding=1), 0.1)
+    wanted = F.max_pool2d(torch.cat([wanted[:, 16:], wanted], 1), 2, 2)
+    (grad,) = torch.autograd.grad(wanted.sum(), weight)
+    assert torch.allclose(weight.grad, grad, rtol=1e-4, atol=1e-4)

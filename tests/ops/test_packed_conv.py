@@ -6,7 +6,16 @@ import torch
 import torch.nn.functional as F
 
 from yolo import _C
-from yolo.ops import Packed, conv_bias_act, conv_norm_act, layout, packed, precision, unpack
+from yolo.ops import (
+    Packed,
+    conv_bias_act,
+    conv_norm_act,
+    layout,
+    packed,
+    packed_memory,
+    precision,
+    unpack,
+)
 
 LEVELS = [name for name, _ in _C.packed.levels()]
 LIMIT = {"exact": 5e-6, "fast": 3e-5}
@@ -38,8 +47,13 @@ def poison(monkeypatch):
 
     for name in ("empty", "empty_like"):
         monkeypatch.setattr(torch, name, nan(getattr(torch, name)))
-    monkeypatch.setattr(packed, "empty", nan(packed.empty))
-    monkeypatch.setattr(packed, "workspace", lambda floats: torch.full((floats,), torch.nan))
+    for name in ("empty", "empty_data"):
+        monkeypatch.setattr(packed_memory, name, nan(getattr(packed_memory, name)))
+
+    def workspace(floats):
+        return torch.full((floats,), torch.nan)
+
+    monkeypatch.setattr(packed_memory, "workspace", workspace)
 
 
 def error(got, wanted):

@@ -13,27 +13,30 @@ A network enters the layout at its first convolution; whoever cannot read it get
 """
 
 import itertools
-import math
-import threading
 
 import torch
 
+from . import packed_memory
 from .backend import uses_torch
 from .grad import first_order
 from .native import library, threads
+from .packed_memory import BORDER, lanes
+from .packed_recipe import Joined, Kept
 from .precision import half_type
 from .switch import Switch
-
-BORDER = 1
 
 layout = Switch("layout", ("planar", "packed"))
 
 
 class Packed:
-    """A packed tensor: data (n, blocks, h + 2, w + 2, V), of which `channels` exist."""
+    """A packed tensor: data (n, blocks, h + 2, w + 2, V), of which `channels` exist.
 
-    def __init__(self, data, channels):
+    recipe: what a reader keeps that needs the data again in its backward pass.
+    """
+
+    def __init__(self, data, channels, recipe=None):
         self.data, self.channels = data, channels
+        self.recipe = recipe or Kept(data)
         self._planar, self._readers = None, []
 
     @property
@@ -55,7 +58,8 @@ class Packed:
     def expect(self, readers):
         """That many calls of reader() will follow."""
         if readers > 1 and self.data.requires_grad:
-            self._readers = [Packed(d, self.channels) for d in _Fork.apply(self.data, readers)]
+            copies = _Fork.apply(self.data, readers)
+            self._readers = [Packed(d, self.channels, self.recipe) for d in copies]
         return self
 
     def reader(self):
@@ -67,11 +71,6 @@ class Packed:
         if self._planar is None:
             self._planar = _Unpack.apply(self.data, self.channels)
         return self._planar
-
-
-def lanes():
-    """V of the instruction set in use."""
-    return library().packed.level()[1]
 
 
 def begins(x):
@@ -93,13 +92,6 @@ def unpack(x):
     return x.planar() if isinstance(x, Packed) else x
 
 
-def empty(n, channels, height, width):
-    """Uninitialised data of a Packed; its writer writes the border too."""
-    v = lanes()
-    shape = n, -(-channels // v), height + 2 * BORDER, width + 2 * BORDER, v
-    return _memory(math.prod(shape)).view(shape)
-
-
 def can_join(channels):
     """Whether packed tensors of so many channels can stand one after the other."""
     return all(c % lanes() == 0 for c in channels[:-1])
@@ -115,7 +107,7 @@ def join(parts):
     if len(parts) == 1:
         return parts[0]
     data = _Join.apply(sum(x.channels for x in parts), *[x.data for x in parts])
-    return Packed(data, sum(x.channels for x in parts))
+    return Packed(data, sum(x.channels for x in parts), Joined([x.recipe for x in parts]))
 
 
 def part(x, groups, index):
@@ -123,7 +115,9 @@ def part(x, groups, index):
     if groups == 1:
         return x
     channels = x.channels // groups
-    return Packed(_Part.apply(x.data, x.channels, channels, index), channels)
+    data = _Part.apply(x.data, x.channels, channels, index)
+    known = not isinstance(x.recipe, Joined)
+    return Packed(data, channels, x.recipe.part(index * channels, channels) if known else None)
 
 
 def add(x, y):
@@ -144,7 +138,7 @@ def _sum(like, channels, terms):
     """Sum of terms (first block, data) into channels of maps like those of `like`."""
     n, _, rows, columns, _ = like.shape
     size = n, channels, rows - 2 * BORDER, columns - 2 * BORDER
-    y = empty(*size)
+    y = packed_memory.empty(*size)
     terms = [(first, *images(data)) for first, data in terms]
     parts = [(x.data_ptr(), step, x.shape[1] * x.shape[4], first) for first, x, step in terms]
     library().packed.sum(size, parts, y.data_ptr(), threads())
@@ -206,23 +200,6 @@ class _Join(torch.autograd.Function):
         return None, *grad.split(ctx.blocks, 1)
 
 
-_thread = threading.local()
-
-
-def workspace(floats):
-    """Scratch memory of this thread; the next call may hand out the same again."""
-    kept = getattr(_thread, "workspace", None)
-    if kept is None or kept.numel() < floats:
-        _thread.workspace = None  # gone before the larger one comes
-        _thread.workspace = kept = _memory(floats)
-    return kept
-
-
-def _memory(floats):
-    """Uninitialised float32 values in memory that is kept from step to step."""
-    return torch.frombuffer(library().packed.Lease(floats), dtype=torch.float32)
-
-
 class _Pack(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -247,7 +224,7 @@ class _Unpack(torch.autograd.Function):
 
 
 def _to_packed(x):
-    x, y = x.contiguous(), empty(*x.shape)
+    x, y = x.contiguous(), packed_memory.empty(*x.shape)
     library().packed.pack(tuple(x.shape), x.data_ptr(), y.data_ptr(), threads())
     return y
 

@@ -5,18 +5,20 @@
     y = f(z + bias)                               not normalised: mean 0, rstd 1, scale 1
 
 Forward: the convolution, one pass for the moments, one for y.  Backward: one pass for the sums, one
-for the gradient by z, then those by x and the weight.  x and z are kept; f' is computed again.
+for the gradient by z, then those by x and the weight.  z is kept; f' is computed again, and so is y
+by those of its readers that want it in their backward pass (packed_recipe.py).
 """
 
 import functools
 
 import torch
 
-from . import packed
+from . import packed, packed_memory
 from .formulas import NATIVE_ACTIVATIONS
 from .grad import first_order
 from .native import activation_codes, library, native_conv_shape, threads
 from .packed import Packed
+from .packed_recipe import Kept, NormAct, read
 from .precision import precision
 from .shapes import conv_shape
 
@@ -63,10 +65,12 @@ def _block(x, weight, scale, bias, statistics, from_batch, activation, stride, p
     planar = not isinstance(x, Packed)
     if planar and (x.requires_grad or not _stem_fits(shape)):
         x, planar = packed.pack(x), False
-    conv = _conv(shape, planar, precision.current == "fast", threads(), packed.lanes())
-    data = x if planar else x.data
-    y = _Block.apply(data, weight, scale, bias, statistics, from_batch, activation, shape, conv)
-    return Packed(y, shape.k)
+    conv = _conv(shape, planar, precision.current == "fast", threads(), packed_memory.lanes())
+    data, recipe = (x, Kept(x)) if planar else (x.data, x.recipe)
+    how = statistics, from_batch, activation, shape, conv
+    y, *inputs = _Block.apply(data, weight, scale, bias, recipe, *how)
+    again = NormAct(*inputs, scale, bias, activation) if y.requires_grad else None
+    return Packed(y, shape.k, again)
 
 
 def _stem_fits(shape):
@@ -79,41 +83,35 @@ def _conv(shape, planar, fast, threads, lanes):
 
 
 class _Block(torch.autograd.Function):
+    """Gives y, and beside it z, mean and rstd, from which y can be computed again."""
+
     @staticmethod
-    def forward(ctx, x, weight, scale, bias, statistics, from_batch, activation, shape, conv):
+    def forward(
+        ctx, x, weight, scale, bias, recipe, statistics, from_batch, activation, shape, conv
+    ):
         x, image = _images(x)
-        weight = weight.contiguous()
-        z = packed.empty(shape.n, shape.k, shape.p, shape.q)
-        size = (shape.n, shape.k, shape.p, shape.q)
-        space = packed.workspace(max(conv.workspace, library().packed.norm_workspace(size)))
+        weight, size = weight.contiguous(), (shape.n, shape.k, shape.p, shape.q)
+        z, y = packed_memory.empty(*size), packed_memory.empty(*size)
+        space = packed_memory.workspace(max(conv.workspace, library().packed.norm_workspace(size)))
         conv.forward(x.data_ptr(), image, weight.data_ptr(), z.data_ptr(), space.data_ptr())
         mean, rstd = _statistics(z, size, space, *statistics) if from_batch else statistics
-        y = packed.empty(*size)
-        library().packed.norm_act_forward(
-            size,
-            z.data_ptr(),
-            _addresses(mean, rstd, scale, bias),
-            activation_codes()[activation],
-            y.data_ptr(),
-            space.data_ptr(),
-            threads(),
-        )
-        ctx.save_for_backward(x, weight, z, mean, rstd, scale, bias)
-        ctx.rest = shape, from_batch, activation, conv
-        return y
+        again = NormAct(z, mean, rstd, scale, bias, activation)
+        again.write(again.tensors, y)
+        ctx.save_for_backward(weight, z, mean, rstd, scale, bias, *recipe.tensors)
+        ctx.rest = recipe, size, from_batch, activation, shape, conv
+        ctx.mark_non_differentiable(z, mean, rstd)
+        ctx.set_materialize_grads(False)
+        return y, z, mean, rstd
 
     @staticmethod
     @first_order("conv_norm_act")
-    def backward(ctx, grad_y):
-        x, weight, z, mean, rstd, scale, bias = ctx.saved_tensors
-        shape, from_batch, activation, conv = ctx.rest
-        size = (shape.n, shape.k, shape.p, shape.q)
+    def backward(ctx, grad_y, *_):
+        weight, z, mean, rstd, scale, bias, *kept = ctx.saved_tensors
+        recipe, size, from_batch, activation, shape, conv = ctx.rest
         grad_y, grad_image = packed.images(grad_y)
-        x, image = _images(x)
         grad_scale, grad_bias = torch.empty_like(scale), torch.empty_like(bias)
-        norm_floats = library().packed.norm_workspace(size)
-        space = packed.workspace(z.numel() + max(norm_floats, conv.workspace))
-        grad_z, rest = space[: z.numel()], space[z.numel() :]
+        grad_z = packed_memory.empty(*size)
+        space = packed_memory.workspace(max(library().packed.norm_workspace(size), conv.workspace))
         library().packed.norm_act_backward(
             size,
             grad_y.data_ptr(),
@@ -125,19 +123,21 @@ class _Block(torch.autograd.Function):
             grad_z.data_ptr(),
             grad_scale.data_ptr(),
             grad_bias.data_ptr(),
-            rest.data_ptr(),
+            space.data_ptr(),
             threads(),
         )
         grad_x = grad_weight = None
         if ctx.needs_input_grad[1]:
+            x, image = _images(read(recipe, kept))
             grad_weight = torch.empty_like(weight)
-            pointers = grad_weight.data_ptr(), rest.data_ptr()
+            pointers = grad_weight.data_ptr(), space.data_ptr()
             conv.grad_weight(grad_z.data_ptr(), x.data_ptr(), image, *pointers)
+            del x  # its memory goes to grad_x
         if ctx.needs_input_grad[0]:
-            grad_x = packed.empty(shape.n, shape.c, shape.h, shape.w)
-            pointers = grad_x.data_ptr(), rest.data_ptr()
+            grad_x = packed_memory.empty(shape.n, shape.c, shape.h, shape.w)
+            pointers = grad_x.data_ptr(), space.data_ptr()
             conv.grad_x(grad_z.data_ptr(), weight.data_ptr(), *pointers)
-        return grad_x, grad_weight, grad_scale, grad_bias, None, None, None, None, None
+        return grad_x, grad_weight, grad_scale, grad_bias, *[None] * 6
 
 
 def _images(x):

@@ -2,15 +2,16 @@
 
 import torch
 
-from . import packed
+from . import packed_memory
 from .grad import first_order
 from .native import library, native_pool_shape, threads
 from .packed import Packed
+from .packed_recipe import read
 
 
 def maxpool2d(x, shape):
     """Packed x -> Packed, shape being its PoolShape."""
-    return Packed(_MaxPool.apply(x.data, shape), x.channels)
+    return Packed(_MaxPool.apply(x.data, shape, x.recipe), x.channels)
 
 
 def enlarge(x, scale, gain):
@@ -19,25 +20,26 @@ def enlarge(x, scale, gain):
 
 
 class _MaxPool(torch.autograd.Function):
-    """Keeps x and y, which their neighbours keep as well: the largest cells are found again."""
+    """Keeps y, as the next layer does, and what gives x: the largest cells are found again."""
 
     @staticmethod
-    def forward(ctx, x, shape):
-        x, y = x.contiguous(), packed.empty(shape.n, shape.c, shape.p, shape.q)
+    def forward(ctx, x, shape, recipe):
+        x, y = x.contiguous(), packed_memory.empty(shape.n, shape.c, shape.p, shape.q)
         native = native_pool_shape(shape)
         library().packed.max_pool(native, x.data_ptr(), y.data_ptr(), threads())
-        ctx.native, ctx.size = native, shape[:4]
-        ctx.save_for_backward(x, y)
+        ctx.native, ctx.size, ctx.recipe = native, shape[:4], recipe
+        ctx.save_for_backward(y, *recipe.tensors)
         return y
 
     @staticmethod
     @first_order("maxpool2d")
     def backward(ctx, grad_y):
-        x, y = ctx.saved_tensors
-        grad_y, grad_x = grad_y.contiguous(), packed.empty(*ctx.size)
+        y, *kept = ctx.saved_tensors
+        x = read(ctx.recipe, kept).contiguous()
+        grad_y, grad_x = grad_y.contiguous(), packed_memory.empty(*ctx.size)
         pointers = [t.data_ptr() for t in (x, y, grad_y, grad_x)]
         library().packed.max_pool_grad(ctx.native, *pointers, threads())
-        return grad_x, None
+        return grad_x, None, None
 
 
 class _Enlarge(torch.autograd.Function):
@@ -45,14 +47,14 @@ class _Enlarge(torch.autograd.Function):
     def forward(ctx, x, size, scale, gain):
         ctx.size, ctx.scale, ctx.gain = size, scale, gain
         n, c, h, w = size
-        x, y = x.contiguous(), packed.empty(n, c, h * scale, w * scale)
+        x, y = x.contiguous(), packed_memory.empty(n, c, h * scale, w * scale)
         library().packed.enlarge(size, scale, gain, x.data_ptr(), y.data_ptr(), threads())
         return y
 
     @staticmethod
     @first_order("upsample")
     def backward(ctx, grad_y):
-        grad_y, grad_x = grad_y.contiguous(), packed.empty(*ctx.size)
+        grad_y, grad_x = grad_y.contiguous(), packed_memory.empty(*ctx.size)
         pointers = grad_y.data_ptr(), grad_x.data_ptr()
         library().packed.block_sums(ctx.size, ctx.scale, ctx.gain, *pointers, threads())
         return grad_x, None, None, None

@@ -92,12 +92,15 @@ void norm_statistics(const Kernels& kernels, const NormSize& size, const float* 
     }
 }
 
-void norm_act_forward(const Kernels& kernels, const NormSize& size, const float* z,
-                      const NormParameters& parameters, Activation activation, float* y,
+void norm_act_forward(const Kernels& kernels, const NormSize& size, Input z,
+                      const NormParameters& parameters, Activation activation, Output y,
                       float* workspace, int threads) {
     Call call(kernels, size, workspace, threads);
     call.parameters(parameters);
-    call.norm.z = call.view(z), call.norm.y = call.view(y), call.norm.activation = activation;
+    call.norm.z = call.view(z.data), call.norm.y = call.view(y.data);
+    if (z.image) call.norm.z.image = z.image;
+    if (y.image) call.norm.y.image = y.image;
+    call.norm.activation = activation;
     call.run(kernels.training->norm_act);
 }
 

@@ -15,6 +15,12 @@ struct NormParameters {
     const float *mean, *rstd, *scale, *bias;
 };
 
+// Like Input, to be written.
+struct Output {
+    float* data;
+    long image;
+};
+
 long norm_workspace(const Kernels& kernels, const NormSize& size);  // floats, for any call
 
 // mean, 1 / sqrt(var + eps) of each channel; moves the rolling pair as ordinary training does
@@ -23,8 +29,8 @@ void norm_statistics(const Kernels& kernels, const NormSize& size, const float* 
                      float* workspace, int threads);
 
 // y = activation(scale * (z - mean) * rstd + bias)
-void norm_act_forward(const Kernels& kernels, const NormSize& size, const float* z,
-                      const NormParameters& parameters, Activation activation, float* y,
+void norm_act_forward(const Kernels& kernels, const NormSize& size, Input z,
+                      const NormParameters& parameters, Activation activation, Output y,
                       float* workspace, int threads);
 
 // from_batch: mean and rstd depend on z
