@@ -126,7 +126,7 @@ def serve():
     """Forks a run for each line {"out", "iterations", "keep"} and answers with its process id,
     then, once it has ended, with its exit status. A run goes on from the newest checkpoint."""
     torch.set_num_threads(1)
-    plot.chart = lambda *arguments: None  # drawing would take longer than all the rest
+    plot.chart = lambda *_, **__: None  # drawing would take longer than all the rest
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()
