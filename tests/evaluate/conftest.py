@@ -1,38 +1,18 @@
 """A small network with arbitrary opinions, and images with boxes near what it finds."""
 
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from yolo import weights
-from yolo.cfg import parse
-from yolo.network import Network
 
-MICRO = """
-[net]
-width=64
-height=64
-channels=3
+sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
 
-[convolutional]
-filters=8
-size=5
-stride=16
-pad=1
-activation=leaky
-
-[convolutional]
-filters=16
-size=1
-activation=linear
-
-[yolo]
-mask=0,1
-anchors=10,14, 30,24
-num=2
-classes=3
-"""
+from micro_net import MICRO, micro
 
 
 @pytest.fixture(autouse=True)
@@ -42,14 +22,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def micro():
-    """Half of its opinions are above 0.25."""
-    net = Network(parse(MICRO), seed=3)
-    with torch.no_grad():
-        net.layers[1].weight.mul_(3)
-    return net.eval()
 
 
 @pytest.fixture

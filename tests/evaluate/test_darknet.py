@@ -7,56 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from micro_net import micro
 from torch import Tensor
 
 import yolo
-from yolo.cfg import parse
 from yolo.data import Dataset, ImageError
 from yolo.evaluate import Tally, average_precisions, evaluate, match
-from yolo.network import Network
 from yolo.predict import Candidates
-
-MICRO = """
-[net]
-width=64
-height=64
-channels=3
-
-[convolutional]
-filters=8
-size=5
-stride=16
-pad=1
-activation=leaky
-
-[convolutional]
-filters=16
-size=1
-activation=linear
-
-[yolo]
-mask=0,1
-anchors=10,14, 30,24
-num=2
-classes=3
-"""
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small only wait for a second thread, long so where the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def micro():
-    """A network of arbitrary opinions, half of them above 0.25."""
-    net = Network(parse(MICRO), seed=3)
-    with torch.no_grad():
-        net.layers[1].weight.mul_(3)
-    return net.eval()
 
 
 def ap(hits, truths, points=0):
