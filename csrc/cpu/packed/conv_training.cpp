@@ -312,7 +312,8 @@ void ConvTraining::winograd_grad_weight(GradWeight call, Room& room) const {
     const int chunks = (tiles + fit - 1) / fit, most = (tiles + chunks - 1) / chunks;
     call.x_tiles = room.take(training_.winograd_floats(call.x.blocks, most));
     call.dy_tiles = room.take(training_.winograd_floats(call.dy.blocks, most));
-    call.sums = room.take(training_.winograd_grad_sums(call));
+    const int panels = (call.dy.blocks + 1) / 2;
+    call.sums = room.take(training_.winograd_grad_sums(call) * (chunks > 1 ? panels : threads_));
     for (int i = 0; i < chunks; ++i) {
         call.first_tile = int(long(tiles) * i / chunks);
         call.tiles = int(long(tiles) * (i + 1) / chunks) - call.first_tile;

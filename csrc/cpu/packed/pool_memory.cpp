@@ -1,29 +1,66 @@
 #include "pool_memory.h"
 
-namespace yolo::packed {
+#include <sys/mman.h>
 
-Memory MemoryPool::take(long floats) {
-    std::lock_guard lock(mutex_);
-    auto best = free_.end();
-    for (auto it = free_.begin(); it != free_.end(); ++it) {
-        const bool fits = it->floats() >= floats && it->floats() <= floats + floats / 4;
-        if (fits && (best == free_.end() || it->floats() < best->floats())) best = it;
-    }
-    if (best != free_.end()) {
-        Memory found = std::move(*best);
-        free_.erase(best);
-        return found;
-    }
-    for (long gone = 0; gone < floats && !free_.empty();) {
-        gone += free_.front().floats();
-        free_.pop_front();
-    }
-    return Memory(floats, Memory::Uninitialised{});
+#include <algorithm>
+#include <cstdint>
+#include <new>
+
+namespace yolo::packed {
+namespace {
+
+constexpr size_t HUGE = size_t{2} << 20, MOST = size_t{1} << 40, LEAST = size_t{1} << 30;
+
+size_t rounded(size_t bytes, size_t unit) {
+    return (bytes + unit - 1) / unit * unit;
 }
 
-void MemoryPool::give(Memory memory) {
+}  // namespace
+
+// Addresses alone cost nothing; where they are limited, it takes as many as it gets.
+MemoryPool::MemoryPool() {
+    void* found = MAP_FAILED;
+    for (size_ = MOST; size_ >= LEAST; size_ /= 2) {
+        found = mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (found != MAP_FAILED) break;
+    }
+    if (found == MAP_FAILED) throw std::bad_alloc();
+    const size_t lost = rounded(uintptr_t(found), HUGE) - uintptr_t(found);
+    base_ = static_cast<char*>(found) + lost;
+    size_ = (size_ - lost) / HUGE * HUGE;
+}
+
+float* MemoryPool::take(long floats) {
     std::lock_guard lock(mutex_);
-    free_.push_back(std::move(memory));
+    const size_t bytes = rounded(std::max(floats, 1L) * sizeof(float), PIECE), begin = gap(bytes);
+    grow(begin + bytes);
+    used_[begin] = begin + bytes;
+    return reinterpret_cast<float*>(base_ + begin);
+}
+
+void MemoryPool::give(float* data) {
+    std::lock_guard lock(mutex_);
+    used_.erase(size_t(reinterpret_cast<char*>(data) - base_));
+}
+
+size_t MemoryPool::gap(size_t bytes) const {
+    size_t free = 0;
+    for (const auto& [begin, end] : used_) {
+        if (begin - free >= bytes) break;
+        free = end;
+    }
+    return free;
+}
+
+void MemoryPool::grow(size_t end) {
+    if (end <= usable_) return;
+    end = rounded(end, HUGE);
+    if (end > size_ || mprotect(base_ + usable_, end - usable_, PROT_READ | PROT_WRITE))
+        throw std::bad_alloc();
+#ifdef __linux__
+    madvise(base_ + usable_, end - usable_, MADV_HUGEPAGE);
+#endif
+    usable_ = end;
 }
 
 // Never destroyed: tensors may outlive every static object.

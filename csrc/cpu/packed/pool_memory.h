@@ -1,40 +1,46 @@
 // Memory for the activations of a training step, kept from step to step: a fresh page costs the
-// kernel as much time as a kernel needs to fill it, and large pieces come in huge pages.
+// kernel as much time as a kernel needs to fill it.
 #pragma once
 
 #include <cstddef>
-#include <list>
+#include <map>
 #include <mutex>
-
-#include "memory.h"
 
 namespace yolo::packed {
 
+// One range of addresses, from the beginning of which pieces are cut, each where the first gap that
+// holds it is. Every step takes and gives the same in the same order, so that after the first one
+// no page is new. Pages once used stay with the process.
 class MemoryPool {
  public:
-    // At least `floats` floats, uninitialised. Free pieces that fit are taken first; otherwise
-    // those that have been free longest go back to the system, as much as is now asked of it.
-    Memory take(long floats);
-    void give(Memory memory);
+    float* take(long floats);  // uninitialised, aligned to PIECE
+    void give(float* data);
 
     static MemoryPool& instance();
 
  private:
+    MemoryPool();
+    size_t gap(size_t bytes) const;
+    void grow(size_t end);
+
+    static constexpr size_t PIECE = size_t{64} << 10;
+    char* base_ = nullptr;
+    size_t size_ = 0, usable_ = 0;   // reserved addresses, and how many of them are backed
+    std::map<size_t, size_t> used_;  // begin -> end of each piece
     std::mutex mutex_;
-    std::list<Memory> free_;  // longest free first
 };
 
 // A piece of the pool; goes back to it in the end.
 class Lease {
  public:
-    explicit Lease(long floats) : memory_(MemoryPool::instance().take(floats)), floats_(floats) {}
+    explicit Lease(long floats) : data_(MemoryPool::instance().take(floats)), floats_(floats) {}
     Lease(const Lease&) = delete;
-    ~Lease() { MemoryPool::instance().give(std::move(memory_)); }
-    float* data() const { return memory_.data(); }
+    ~Lease() { MemoryPool::instance().give(data_); }
+    float* data() const { return data_; }
     long floats() const { return floats_; }
 
  private:
-    Memory memory_;
+    float* data_;
     long floats_;
 };
 

@@ -108,8 +108,14 @@ static void winograd_grad_panel(const GradWeight& a, int panel, int block, int w
         }
 }
 
-// Products of the transformed tiles. A share has its own panels and blocks of x; the sums of a
-// panel begin at its place in `sums`, [K/2V][36][C][2V].
+// Floats of the sums of one panel.
+static long winograd_grad_sums(const GradWeight& a) {
+    return 2L * V * a.x.blocks * V * GE2;
+}
+
+// Products of the transformed tiles. A share has its own panels and blocks of x. Where all tiles
+// come at once the sums of a panel, [36][C][2V], need not outlive it: each share has one place for
+// them, which stays in cache. Otherwise each panel has its own.
 static void winograd_grad_weight(const GradWeight& a, bool resume, bool last, const Share& share) {
     const int panels = ceil_div(a.dy.blocks, 2);
     const int panel_parts = least(panels, share.count), block_parts = share.count / panel_parts;
@@ -123,7 +129,8 @@ static void winograd_grad_weight(const GradWeight& a, bool resume, bool last, co
     for (int panel = mine.begin; panel < mine.end; ++panel) {
         const bool wide = 2 * panel + 1 < a.dy.blocks;
         const int width = (1 + wide) * V;
-        float* sums = a.sums + long(panel) * 2 * V * a.x.blocks * V * GE2;
+        const int place = last && !resume ? share.index : panel;
+        float* sums = a.sums + place * winograd_grad_sums(a);
         for (int e = 0; e < GE2; ++e)
             for (int block = blocks.begin; block < blocks.end; ++block) {
                 call.dy = a.dy_tiles + e * dy_plane + 2L * panel * a.tiles * V;
@@ -134,7 +141,4 @@ static void winograd_grad_weight(const GradWeight& a, bool resume, bool last, co
         for (int block = blocks.begin; last && block < blocks.end; ++block)
             winograd_grad_panel(a, panel, block, width, sums);
     }
-}
-static long winograd_grad_sums(const GradWeight& a) {
-    return long(a.dy.blocks) * V * a.x.blocks * V * GE2;
 }
