@@ -4,13 +4,30 @@ net = yolo.load("cfg/yolov4-tiny.cfg", "yolov4-tiny.weights")
 net.predict("dog.jpg")
 """
 
+from __future__ import annotations
+
 from importlib import import_module
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from . import boxes as boxes
+    from . import convert as convert
+    from .detections import Detections
+    from .network import Network
 
 __version__ = "0.1.0"
 __all__ = ["Detections", "Network", "load"]
 
 
-def load(cfg, weights=None, device="cpu", strict=False):
+def load(
+    cfg: str | PathLike[str],
+    weights: str | PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    strict: bool = False,
+) -> Network:
     """The network of a .cfg file, with the values of a .weights file when one is given."""
     from . import weights as weights_file
     from .cfg import read
@@ -38,7 +55,7 @@ _ROOMS = (
 )
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     if name in _ROOMS:

@@ -20,7 +20,7 @@ import torch
 
 from .boxes import xywh_to_xyxy
 from .data import labels
-from .detections import COCO_CATEGORIES, Detections
+from .detections import COCO_CATEGORIES, Array, Detections
 from .errors import YoloError
 
 if TYPE_CHECKING:
@@ -53,13 +53,14 @@ def _needed(package: str) -> Any:
 
 def to_supervision(found: Detections) -> supervision.Detections:
     """As its annotators and trackers take them; names are its `class_name`."""
-    return _needed("supervision").Detections(
+    theirs: supervision.Detections = _needed("supervision").Detections(
         xyxy=found.boxes_xyxy.copy(),
         confidence=found.scores.copy(),
         class_id=found.classes.copy(),
         data={"class_name": found.labels.astype(str)},
         metadata={"names": found.names, "image_size": found.image_size, "path": found.path},
     )
+    return theirs
 
 
 def from_supervision(
@@ -163,7 +164,7 @@ def from_coco(
     return Detections(corners, np.array(scores), np.array(labels), names, image_size, path)
 
 
-def _corners(boxes: list[list[float]]) -> np.ndarray:
+def _corners(boxes: list[list[float]]) -> Array:
     """x, y, width, height each -> (n, 4) x1, y1, x2, y2"""
     for box in boxes:
         if not hasattr(box, "__len__") or len(box) != 4:

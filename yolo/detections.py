@@ -10,16 +10,20 @@ network left them; `clipped()` cuts them. One box with several classes is severa
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .drawing import class_colour, draw_entries, rgb_copy
 from .legible import shown
 
 __all__ = ["COCO_CATEGORIES", "Detection", "Detections", "class_colour"]
+
+Array = NDArray[Any]
 
 # Official category ids of the 80 COCO classes in Darknet's order (1 to 90 with gaps).
 COCO_CATEGORIES = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
@@ -33,7 +37,7 @@ class Detection(NamedTuple):
     box_xyxy: tuple[float, float, float, float]
     class_id: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         corners = " ".join(f"{value:.0f}" for value in self.box_xyxy)
         return f"{self.name} {self.score:.2f} [{corners}]"
 
@@ -46,14 +50,14 @@ class Detections:
     image_size (height, width), names the list of class names or None, path where it came from
     """
 
-    boxes_xyxy: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
+    boxes_xyxy: Array
+    scores: Array
+    classes: Array
     names: list[str] | None = None
     image_size: tuple[int, int] = (0, 0)
     path: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.boxes_xyxy = _boxes(self.boxes_xyxy)
         count = len(self.boxes_xyxy)
         self.scores = _column("scores", self.scores, np.float32, count)
@@ -62,7 +66,7 @@ class Detections:
         self.path = None if self.path is None else str(self.path)
         self._check_values()
 
-    def _check_values(self):
+    def _check_values(self) -> None:
         for what, values in (("boxes_xyxy", self.boxes_xyxy), ("scores", self.scores)):
             if not np.isfinite(values).all():
                 row = int(np.argwhere(~np.isfinite(values))[0][0])
@@ -72,13 +76,24 @@ class Detections:
             raise ValueError(f"Detections: classes[{row}] is {self.classes[row]}, expected >= 0")
 
     @classmethod
-    def empty(cls, image_size, names=None, path=None) -> Detections:
+    def empty(
+        cls,
+        image_size: tuple[int, int],
+        names: list[str] | None = None,
+        path: str | None = None,
+    ) -> Detections:
         return cls(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), names, image_size, path)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int | np.integer[Any]) -> Detection: ...
+
+    @overload
+    def __getitem__(self, index: slice | ArrayLike) -> Detections: ...
+
+    def __getitem__(self, index: Any) -> Detection | Detections:
         """An integer gives one Detection; a slice, mask or index array gives Detections."""
         if isinstance(index, (int, np.integer)) and not isinstance(index, (bool, np.bool_)):
             return self._entry(int(index))
@@ -87,8 +102,8 @@ class Detections:
         arrays = (self.boxes_xyxy[index], self.scores[index], self.classes[index])
         return Detections(*arrays, self.names, self.image_size, self.path)
 
-    def _checked_index(self, index):
-        index = np.asarray(_on_cpu(index))
+    def _checked_index(self, given: Any) -> Array:
+        index: Array = np.asarray(_on_cpu(given))
         if index.size == 0 and index.dtype != bool:
             index = index.astype(np.int64)  # [] arrives as float
         if index.ndim != 1 or index.dtype.kind not in "biu":
@@ -101,20 +116,21 @@ class Detections:
         return index
 
     def _entry(self, index: int) -> Detection:
-        box = tuple(float(value) for value in self.boxes_xyxy[index])
+        x1, y1, x2, y2 = (float(value) for value in self.boxes_xyxy[index])
         class_id = int(self.classes[index])
-        return Detection(self.name(class_id), float(self.scores[index]), box, class_id)
+        return Detection(self.name(class_id), float(self.scores[index]), (x1, y1, x2, y2), class_id)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Detection]:
         return (self._entry(i) for i in range(len(self)))
 
     def name(self, class_id: int) -> str:
         """The name of a class; "class 7" where there is none."""
-        known = self.names is not None and 0 <= class_id < len(self.names)
-        return self.names[class_id] if known else f"class {class_id}"
+        if self.names is not None and 0 <= class_id < len(self.names):
+            return self.names[class_id]
+        return f"class {class_id}"
 
     @property
-    def labels(self) -> np.ndarray:
+    def labels(self) -> Array:
         """The class name of every entry, (N,) strings: found[found.labels == "dog"]."""
         return np.array([self.name(c) for c in self.classes.tolist()], dtype=object)
 
@@ -128,7 +144,7 @@ class Detections:
         boxes = self.boxes_xyxy.clip(0, np.array([width, height, width, height], np.float32))
         return replace(self, boxes_xyxy=boxes)
 
-    def scaled(self, image_size) -> Detections:
+    def scaled(self, image_size: tuple[int, int]) -> Detections:
         """The same detections on a copy of the image that has another size."""
         (height, width), (new_height, new_width) = self.image_size, _size(image_size)
         if not height or not width:
@@ -137,12 +153,12 @@ class Detections:
         boxes = self.boxes_xyxy * np.array([x, y, x, y], np.float32)
         return replace(self, boxes_xyxy=boxes, image_size=(new_height, new_width))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         where = f", {shown(self.path)}" if self.path else ""
         height, width = self.image_size
         return f"<Detections: {len(self)} in {width}x{height}{where}>"
 
-    def __str__(self):
+    def __str__(self) -> str:
         """A table: name, percent, left, top, right, bottom."""
         wide = max((len(shown(name)) for name in self.labels), default=0)
         rows = [
@@ -154,7 +170,7 @@ class Detections:
 
     # ---- to other forms ----
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain Python, fit for json.dump."""
         entries = [
             {"name": e.name, "class_id": e.class_id, "score": e.score, "box_xyxy": list(e.box_xyxy)}
@@ -162,7 +178,7 @@ class Detections:
         ]
         return {"path": self.path, "image_size": list(self.image_size), "detections": entries}
 
-    def darknet_json(self, frame_id: int = 1, filename: str | None = None) -> dict:
+    def darknet_json(self, frame_id: int = 1, filename: str | None = None) -> dict[str, Any]:
         """One frame of the file that `darknet detector test -out` writes; relative coordinates."""
         return {
             "frame_id": int(frame_id),
@@ -170,7 +186,7 @@ class Detections:
             "objects": [self._darknet_object(entry) for entry in self],
         }
 
-    def _darknet_object(self, entry: Detection) -> dict:
+    def _darknet_object(self, entry: Detection) -> dict[str, Any]:
         height, width = self.image_size
         x1, y1, x2, y2 = entry.box_xyxy
         centre = {
@@ -198,7 +214,9 @@ class Detections:
             lines.append(f"{entry.class_id} {numbers}\n")
         return "".join(lines)
 
-    def to_coco(self, image_id: int | None = None, categories=COCO_CATEGORIES) -> list[dict]:
+    def to_coco(
+        self, image_id: int | None = None, categories: Sequence[int] = COCO_CATEGORIES
+    ) -> list[dict[str, Any]]:
         """COCO result records; boxes x, y, w, h in pixels, clipped to the image.
 
         image_id: by default the last number in the file name. categories[class] is the id written.
@@ -217,7 +235,7 @@ class Detections:
 
     # ---- drawing ----
 
-    def draw(self, image, thickness: int | None = None, labels: bool = True) -> np.ndarray:
+    def draw(self, image: ArrayLike, thickness: int | None = None, labels: bool = True) -> Array:
         """A copy of the image (HWC uint8 RGB, or grey) with frames and labels like "dog 0.93".
 
         An image of another size than `image_size` gets the boxes scaled to it. Line and letters
@@ -230,12 +248,12 @@ class Detections:
         return canvas
 
 
-def _on_cpu(values):
+def _on_cpu(values: Any) -> Any:
     """A tensor as an array; anything else as it is."""
     return values.detach().cpu().numpy() if hasattr(values, "detach") else values
 
 
-def _boxes(values) -> np.ndarray:
+def _boxes(values: Any) -> Array:
     boxes = np.array(_on_cpu(values), dtype=np.float32)
     if boxes.size == 0 and boxes.ndim < 2:
         boxes = boxes.reshape(0, 4)
@@ -244,7 +262,7 @@ def _boxes(values) -> np.ndarray:
     return boxes
 
 
-def _column(what: str, values, dtype, count: int) -> np.ndarray:
+def _column(what: str, values: Any, dtype: type[Any], count: int) -> Array:
     given = np.asarray(_on_cpu(values))
     if given.shape != (count,):
         raise ValueError(
@@ -257,7 +275,7 @@ def _column(what: str, values, dtype, count: int) -> np.ndarray:
     return column
 
 
-def _size(size) -> tuple[int, int]:
+def _size(size: Iterable[int]) -> tuple[int, int]:
     height, width = (int(side) for side in size)
     if height < 0 or width < 0:
         raise ValueError(f"Detections: image_size is (height, width) in pixels, got {size}")
@@ -271,7 +289,7 @@ def _number_in(path: str | None) -> int:
     return int(digits[-1])
 
 
-def _category(categories, class_id: int) -> int:
+def _category(categories: Sequence[int], class_id: int) -> int:
     if class_id >= len(categories):
         raise ValueError(
             f"to_coco: class {class_id} has no category id, {len(categories)} are known; "

@@ -4,10 +4,13 @@ forward     x (N, C, H, W), 0..1 -> outputs of the heads
 loss        x, truth -> Report, whose total.backward() leaves Darknet's gradients
 """
 
+from __future__ import annotations
+
 import copy
 import math
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -19,23 +22,31 @@ from .loss.filters import delta_filters
 from .ops import Packed, layout, unpack
 from .options import NetOptions
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from typing_extensions import Self, Unpack
+
+    from .detections import Detections
+    from .predict import Settings, Source
+
 
 @dataclass
 class State:
     """What a head may need to know beside its input and the truth."""
 
     options: NetOptions
-    input_shape: tuple  # (C, H, W)
+    input_shape: tuple[int, int, int]  # (C, H, W)
     iteration: int
     seen: int
     filters: object = None  # loss.filters.DeltaFilters, where [net] asks for it
 
     @property
-    def height(self):
+    def height(self) -> int:
         return self.input_shape[1]
 
     @property
-    def width(self):
+    def width(self) -> int:
         return self.input_shape[2]
 
 
@@ -45,14 +56,21 @@ class Report:
 
     total: Tensor  # sum of the heads'; its backward leaves minus Darknet's *_updates in .grad
     cost: float  # mean of the heads' costs for one image, as Darknet prints it
-    heads: list  # HeadLoss of each head, in order
-    indices: list  # the number of each head's layer
+    heads: list[Any]  # HeadLoss of each head, in order
+    indices: list[int]  # the number of each head's layer
 
 
 class Network(nn.Module):
     """A Darknet network."""
 
-    def __init__(self, sections, seed=0):
+    cfg_path: str
+    input_shape: tuple[int, int, int]  # (C, H, W)
+    names: list[str] | None
+    layers: Any  # nn.ModuleList of layers.Layer, each with attributes of its own
+    _iteration: int
+    heads: list[int]  # the numbers of the layers that forward() returns
+
+    def __init__(self, sections: list[Any], seed: int = 0) -> None:
         super().__init__()
         self.sections = sections
         self.cfg_path = sections[0].path
@@ -70,24 +88,24 @@ class Network(nn.Module):
         self.reset_parameters(seed)
 
     @property
-    def iteration(self):
+    def iteration(self) -> int:
         """Updates of the weights so far."""
         return self._iteration
 
     @iteration.setter
-    def iteration(self, count):
+    def iteration(self, count: int) -> None:
         self._iteration = count
         for layer in self.layers:
             if hasattr(layer, "iteration"):
                 layer.iteration = count
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Recurrent layers forget what they have seen."""
         for layer in self.layers:
             if hasattr(layer, "reset"):
                 layer.reset()
 
-    def reset_parameters(self, seed=0):
+    def reset_parameters(self, seed: int = 0) -> None:
         """Darknet's initial values, from a seed."""
         generator = torch.Generator().manual_seed(seed)
         for layer in self.layers:
@@ -115,7 +133,7 @@ class Network(nn.Module):
             if fixed:
                 layer.requires_grad_(False)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Training or evaluation; layers that never train stay in evaluation."""
         super().train(mode)
         for layer, until in zip(self.layers, self._frozen_until, strict=True):
@@ -123,13 +141,13 @@ class Network(nn.Module):
                 layer.eval()
         return self
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> list[Tensor]:
         """Outputs of the heads, activated as Darknet leaves them (no head: the last layer's)."""
         with layout(self.layout if self.training else "planar"):
             kept = self._run(x, keep=set(self.heads))
         return [kept[index] for index in self.heads]
 
-    def outputs(self, x):
+    def outputs(self, x: Tensor) -> list[Tensor]:
         """The output of every layer."""
         with layout("planar"):  # each output is the very tensor that the next layer reads
             kept = self._run(x, keep=set(range(len(self.layers))))
@@ -165,7 +183,7 @@ class Network(nn.Module):
                 f"got {tuple(x.shape)}; resize() sets another height and width"
             )
 
-    def loss(self, x, truth):
+    def loss(self, x: Tensor, truth: Tensor) -> Report:
         """truth: boxes (M, 6) image index, class, x, y, w, h, relative; or labels (N)."""
         state = State(self.options, self.input_shape, self.iteration, self.seen, self.delta_filters)
         heads, indices = [], []
@@ -182,7 +200,7 @@ class Network(nn.Module):
         cost = sum(head.cost for head in heads) / len(heads) / max(1, len(x))
         return Report(sum(head.total for head in heads), cost, heads, indices)
 
-    def resize(self, height, width):
+    def resize(self, height: int, width: int) -> Self:
         """Takes inputs of another size from now on; weights stay."""
         if min(height, width) < 1:
             raise ValueError(f"{self.cfg_path}: cannot be resized to {height} x {width}")
@@ -195,7 +213,7 @@ class Network(nn.Module):
             layer.resized([shapes[s] for s in layer.sources], shapes[layer.index])
         return self
 
-    def fused(self):
+    def fused(self) -> Self:
         """A copy for inference, batch normalisation folded into the weights."""
         net = copy.deepcopy(self).eval().requires_grad_(False)
         for layer in net.layers:
@@ -203,26 +221,41 @@ class Network(nn.Module):
         net.is_fused = True
         return net
 
-    def predict(self, source, **settings):
+    @overload
+    def predict(self, source: Any, *, stream: Literal[True], **settings: Unpack[Settings]
+                ) -> Iterator[Detections]: ...  # fmt: skip
+
+    # A path may be one image or a folder, an array one or a stack: type checkers see a Detections
+    # and let everything else pass. A str is an iterable of str as well, hence the order.
+    @overload
+    def predict(self, source: Source, *,  # type: ignore[overload-overlap]
+                stream: Literal[False] = False,
+                **settings: Unpack[Settings]) -> Detections | Any: ...  # fmt: skip
+
+    @overload
+    def predict(self, source: Iterable[Source], *, stream: Literal[False] = False,
+                **settings: Unpack[Settings]) -> list[Detections]: ...  # fmt: skip
+
+    def predict(self, source: Any, **settings: Any) -> Any:
         """Detections of an image, or a list of them for several: a path, folder, pattern, video,
         array, tensor, PIL image or list; stream=True gives a generator. See yolo.predict."""
         from .predict import predict
 
         return predict(self, source, **settings)
 
-    def summary(self):
+    def summary(self) -> str:
         """Darknet's table of layers, with totals."""
         from .summary import table
 
         return table(self)
 
-    def summary_dict(self):
+    def summary_dict(self) -> dict[str, Any]:
         """The table's content, for JSON."""
         from .summary import as_dict
 
         return as_dict(self)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.cfg_path}, input {times(self.input_shape)}, {len(self.layers)} layers"
 
 

@@ -8,9 +8,12 @@ Thresholds, order and suppression are Darknet's. Boxes that are not finite are l
 letterbox is undone by the margins it was made with (Darknet is half a pixel off at odd ones).
 """
 
+from __future__ import annotations
+
 import threading
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 from weakref import WeakKeyDictionary
 
 import torch
@@ -26,9 +29,41 @@ from .ops.precision import precision as within
 from .plan import Plan
 from .plan.cuda import CudaPlan
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from os import PathLike
 
-def predict(net, source, thresh=0.25, nms=0.45, letterbox=None, batch=1, bgr=False, precision=None,
-            stream=False):  # fmt: skip
+    import numpy as np
+    from PIL.Image import Image
+
+    from .network import Network
+
+
+Source: TypeAlias = "str | PathLike[str] | np.ndarray[Any, Any] | Tensor | Image"
+
+
+class Settings(TypedDict, total=False):
+    """What predict() takes beside the source and `stream`."""
+
+    thresh: float
+    nms: float
+    letterbox: bool | None
+    batch: int
+    bgr: bool
+    precision: str | None
+
+
+def predict(
+    net: Network,
+    source: Source | Iterable[Source],
+    thresh: float = 0.25,
+    nms: float = 0.45,
+    letterbox: bool | None = None,
+    batch: int = 1,
+    bgr: bool = False,
+    precision: str | None = None,
+    stream: bool = False,
+) -> Any:
     """Detections of an image, or a list of them for several images; the surest come first.
 
     source: one image: a path; an array (H, W, 3) uint8 in RGB, or in BGR (as OpenCV reads) with
@@ -194,11 +229,11 @@ class Compiled:
     """What is kept of a network."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    state: tuple | None = None  # of the network when the runs were made
-    runs: dict = field(default_factory=dict)  # form -> what runs
+    state: tuple[Any, ...] | None = None  # of the network when the runs were made
+    runs: dict[Any, Any] = field(default_factory=dict)  # form -> what runs
 
 
-_compiled = WeakKeyDictionary()  # network -> Compiled
+_compiled: WeakKeyDictionary[Network, Compiled] = WeakKeyDictionary()  # network -> Compiled
 _compiled_lock = threading.Lock()
 
 
