@@ -1,4 +1,4 @@
-"""Whole networks on the CPU: inference and a training step, ours beside PyTorch's operators.
+"""Whole networks on the CPU: inference, ours beside PyTorch's operators; --train: training_step.py.
 
     python benchmarks/bench_network.py                       the two figures of README
     python benchmarks/bench_network.py --cfg cfg/yolov4.cfg --size 608 --batch 1 --infer
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import training_step
 from timing import header, paired, race, ratio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -29,12 +30,8 @@ from yolo.network import Network
 from yolo.plan import Plan
 
 # What Darknet (AVX2, OpenMP) took on a two-core machine of the same kind, in seconds.
-DARKNET = {("yolov3", 416, 1, "inference"): 1.05, ("yolov4-tiny", 416, 8, "training step"): 8.2}
-# Relative L2 between the two sides. Gradients differ by more than rounding: where a leaky unit is
-# next to 0 its two slopes are ten times apart, and the loss has thresholds of its own. Against
-# float64 PyTorch's of yolov4-tiny are 2e-3 away, ours 4e-3, with Winograd 8e-3.
-TOLERANCE = {"inference": 1e-3, "training step": 2e-2}
-# The same for whole networks, by precision: in bf16 each layer rounds to 8 bits.
+DARKNET = {("yolov3", 416, 1): 1.05}
+# Relative L2 between the two sides, by precision: in bf16 each layer rounds to 8 bits.
 AGREE = {"fp32": 1e-3, "bf16": 0.1}
 CFG = Path(__file__).resolve().parents[1] / "cfg"
 WEIGHTS = CFG.parents[1] / "shared" / "data" / "weights"
@@ -49,7 +46,6 @@ class Case:
     """One network at one size: two functions that compute the same, and what they returned."""
 
     name: str
-    what: str
     ours: object
     peer: object
 
@@ -79,24 +75,7 @@ def inference(path, size, batch):
         with ops.backend("torch"):
             return folded(x)
 
-    return Case(Path(path).stem, "inference", lambda: plan(x), peer)
-
-
-def training(path, size, batch):
-    """Forward, loss and backward of a mini-batch, without the update."""
-    net = network(path, size).train()
-    x = torch.rand(batch, *net.input_shape)
-    boxes = torch.rand(10 * batch, 6) * 0.4 + 0.3
-    boxes[:, 0] = torch.arange(10 * batch) // 10
-    boxes[:, 1] = 0
-
-    def step(backend):
-        with ops.backend(backend), ops.precision("fast"):
-            net.zero_grad(set_to_none=True)
-            net.loss(x, boxes).total.backward()
-            return [p.grad for p in net.parameters() if p.dim() == 4]
-
-    return Case(Path(path).stem, "training step", lambda: step("native"), lambda: step("torch"))
+    return Case(Path(path).stem, lambda: plan(x), peer)
 
 
 def difference(ours, peer):
@@ -108,13 +87,13 @@ def difference(ours, peer):
 def run(case, size, batch, repeats):
     """Checks, times and prints one case."""
     error = difference(case.ours(), case.peer())
-    if not error <= TOLERANCE[case.what]:
-        raise SystemExit(f"{case.name} {case.what}: the two sides differ by {error:.1e}")
+    if not error <= AGREE["fp32"]:
+        raise SystemExit(f"{case.name}: the two sides differ by {error:.1e}")
     times = paired(case.ours, case.peer, repeats)
-    darknet = DARKNET.get((case.name, size, batch, case.what))
+    darknet = DARKNET.get((case.name, size, batch))
     against = f"{darknet / times.ours:6.2f}" if darknet else "     -"
     print(
-        f"{case.name:<14}{case.what:<15}{size:>5}{batch:>4}{1e3 * times.ours:>11.1f}"
+        f"{case.name:<14}{size:>5}{batch:>4}{1e3 * times.ours:>11.1f}"
         f"{1e3 * times.peer:>11.1f}{times.ratio:>8.2f}{against:>9}   {error:.1e}"
     )
 
@@ -194,22 +173,23 @@ def on_cuda(args):
 
 
 def compare_torch(args):
-    """Ours and PyTorch's operators through the same network, inference and training."""
-    cases = [
-        (inference, CFG / "yolov3.cfg", 416, 1),
-        (training, CFG / "yolov4-tiny.cfg", 416, 8),
-    ]
-    if args.cfg:
-        kinds = [inference] * args.infer + [training] * args.train or [inference, training]
-        cases = [(kind, args.cfg, args.size, args.batch) for kind in kinds]
+    """Ours and PyTorch's operators through the same network: inference, training or both."""
+    both = args.infer == args.train
+    if both or args.infer:
+        compare_inference(args.cfg or CFG / "yolov3.cfg", args.size, args.batch, args)
+    if both or args.train:
+        name, batch = (args.cfg, args.batch) if args.cfg else ("yolov4-tiny", 8)
+        training_step.compare(name, args.size, batch, args)
+
+
+def compare_inference(path, size, batch, args):
     print(
-        f"{'network':<14}{'what':<15}{'size':>5}{'N':>4}{'ours ms':>11}{'torch ms':>11}"
+        f"{'network':<14}{'size':>5}{'N':>4}{'ours ms':>11}{'torch ms':>11}"
         f"{'ratio':>8}{'Darknet':>9}   difference"
     )
-    for kind, path, size, batch in cases:
-        run(kind(path, size, batch), size, batch, args.repeats)
+    run(inference(path, size, batch), size, batch, args.repeats)
     if not args.cfg:
-        print("Darknet: its time on a machine of this kind (1050 and 8200 ms) / ours")
+        print("Darknet: its time on a machine of this kind (1050 ms) / ours")
 
 
 if __name__ == "__main__":

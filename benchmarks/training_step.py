@@ -43,7 +43,7 @@ class Step:
     """One side's step at a size that can change."""
 
     def __init__(self, side, name, size, batch):
-        sections = cfg.read(CFG / f"{name}.cfg")
+        sections = cfg.read(name if str(name).endswith(".cfg") else CFG / f"{name}.cfg")
         self.net, self.side, self.batch = Network(sections, seed=0).train(), side, batch
         if side != "ours":
             as_pytorch(self.net, PEERS[side])
@@ -86,7 +86,9 @@ def convolutional(layer, x):
 
 
 def compare(name, size, batch, args):
-    """Checks and races the sides, then prints peaks and what a change of size costs."""
+    """Checks and races the sides, then prints peaks and what a change of size costs.
+
+    name: of a .cfg in cfg/, or the path of one; args: repeats and threads."""
     steps = {side: Step(side, name, size, batch) for side in SIDES}
     expected = steps["torch"]().double()
     for side, step in steps.items():
