@@ -14,6 +14,7 @@ from small_run import assert_same, network, trainer
 
 from yolo.checkpoint import Series, read
 
+ENDLESS = 10**6  # iterations
 CHANGES = (("random=0", "random=1"), ("learning_rate=0.01", "learning_rate=0.001"))
 
 
@@ -51,10 +52,8 @@ def kill_again_and_again(folder, kills, keep, rng):
     reached, saving = -1, 0
     with Server() as server:
         for _ in range(kills):
-            process = server.start(out=str(folder), iterations=10**6, keep=keep)
-            until = time.monotonic() + 60
-            while newest(folder, reached) is None and time.monotonic() < until:
-                time.sleep(0.005)
+            process = server.start(out=str(folder), iterations=ENDLESS, keep=keep)
+            await_iteration(folder, reached)
             time.sleep(rng.uniform(0, 0.08))
             os.kill(process, signal.SIGKILL)
             assert server.ended() == -signal.SIGKILL
@@ -64,9 +63,18 @@ def kill_again_and_again(folder, kills, keep, rng):
             assert found is not None and said == []
             assert found[1].state["iteration"] >= reached
             reached = found[1].state["iteration"]
-        assert server.start(out=str(folder), iterations=reached + 5, keep=keep)
+        process = server.start(out=str(folder), iterations=ENDLESS, keep=keep)
+        await_iteration(folder, reached + 4)
+        os.kill(process, signal.SIGTERM)
         assert server.ended() == 0
     return saving
+
+
+def await_iteration(folder, behind):
+    """Waits until a checkpoint lies beyond an iteration, at most a minute."""
+    until = time.monotonic() + 60
+    while newest(folder, behind) is None and time.monotonic() < until:
+        time.sleep(0.005)
 
 
 def newest(folder, behind):
@@ -83,12 +91,20 @@ def left(folder):
 
 
 def compare(folder, whole_folder):
-    """The run that was killed so often is the run that never was."""
+    """The run that was killed so often is the run that never was. Both have the same end, since
+    the sizes of the last iterations follow from it, and are told to stop long before."""
     found = read(folder / "micro.ckpt")
+    last = found.state["iteration"]
+
+    def stop(progress):
+        if progress.iteration == last and not progress.mini_batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+
     settings = dict(save_last_every=10**9, save_every=10**9)
-    whole = trainer(whole_folder, found.state["iteration"], network(CHANGES), **settings)
+    whole = trainer(whole_folder, ENDLESS, network(CHANGES), report=stop, **settings)
     whole.run()
-    again = trainer(folder, found.state["iteration"], network(CHANGES, seed=9), checkpoint=found)
+    assert whole.net.iteration == last
+    again = trainer(folder, ENDLESS, network(CHANGES, seed=9), checkpoint=found)
     assert_same(whole, again)
 
 
