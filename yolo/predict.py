@@ -125,10 +125,13 @@ class Candidates:
 
     def suppressed(self, thresh, kind="default", beta=0.6):
         """Less sure boxes of the same object removed; in the order that Darknet's arrays have."""
+        return self.left(box.nms(self.boxes_xywh, self.probs, thresh, kind, beta))
+
+    def left(self, probs):
+        """Those that have one of these probabilities, which suppression has left of their own."""
         order = box.nms_order(self.probs)
-        probs = box.nms(self.boxes_xywh, self.probs, thresh, kind, beta)[order]
-        left = probs.any(1)
-        return Candidates(self.boxes_xywh[order][left], probs[left])
+        order = order[probs[order].any(1)]
+        return Candidates(self.boxes_xywh[order], probs[order])
 
     def detections(self, image_size, names=None, path=None):
         """One entry for each box and class, boxes in pixels, sorted by score."""
@@ -159,7 +162,10 @@ def detect(net, run, inputs, places, thresh, nms):
     """inputs (B, C, H, W) and where each image lies on them -> [Candidates]; `run` is
     inference(net, B, ...)."""
     parameter = next(net.parameters(), inputs)
-    outputs = compute(run, inputs.to(parameter.device, parameter.dtype))
+    inputs = inputs.to(parameter.device, parameter.dtype)
+    if isinstance(run, CudaPlan) and (found := run.detect(inputs, places, thresh, nms)) is not None:
+        return [Candidates(boxes, probs).left(after) for boxes, probs, after in found]
+    outputs = compute(run, inputs)
     last = detection_heads(net)[-1][1]  # Darknet takes the kind of suppression from this one
     results = []
     for found, place in zip(decode(net, outputs, thresh), places, strict=True):

@@ -130,6 +130,30 @@ struct YoloReorg {
 };
 YOLO_CUDA_API int yolo_cuda_reorg(const YoloReorg* call, void* stream);
 
+// The raw map of one [yolo] head: of each pixel `anchors` times x, y, w, h, objectness, classes.
+constexpr int YOLO_DETECT_GRIDS = 8, YOLO_DETECT_ANCHORS = 8, YOLO_DETECT_MOST = 4096;
+struct YoloGrid {
+    YoloRows x;
+    int h, w, anchors;
+    int activated;  // new_coords: the convolution has applied the logistic function
+    float scale_x_y;
+    float widths[YOLO_DETECT_ANCHORS], heights[YOLO_DETECT_ANCHORS];  // relative to the input
+};
+// Boxes of a batch after suppression. Where an image has more than `capacity` cells above the
+// threshold, counts says how many, and the rest of its results covers the first `capacity` alone.
+struct YoloDetect {
+    int images, classes, capacity, grid_count;
+    YoloType type;
+    float beta;             // 0: boxes are similar by IoU; else by DIoU with this exponent
+    const float* settings;  // of the device: thresh, nms, and eight numbers an image, see detect.cu
+    int *counts, *cells;    // (images), (images, capacity)
+    float *boxes, *probs;   // (images, capacity, 4), (images, capacity, classes): x, y, w, h and
+                            // objectness * score, 0 where that is not above thresh
+    unsigned char* kept;    // as probs: whether the entry is above thresh and not suppressed
+    YoloGrid grids[YOLO_DETECT_GRIDS];
+};
+YOLO_CUDA_API int yolo_cuda_detect(const YoloDetect* call, void* stream);
+
 // Calls in a row, as a whole network: call is a pointer to the struct that the function takes, pass
 // is not read where it takes none. Ends at the first that fails; *done counts those that did not.
 enum YoloFunction : int {

@@ -79,6 +79,10 @@ __device__ __forceinline__ void copy_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(GROUPS_LEFT));
 }
 
+__device__ __forceinline__ int popcount(unsigned bits) {
+    return __popc(bits);
+}
+
 // Vector accesses through one door, so that the emulator can count them.
 template <class T>
 __device__ __forceinline__ T load(const T* p) {
@@ -98,6 +102,10 @@ __device__ __forceinline__ void store_shared(T* p, T value) {
 }
 
 #else
+
+inline int popcount(unsigned bits) {
+    return __builtin_popcount(bits);
+}
 
 inline float bits_to_float(uint32_t bits) {
     float f;

@@ -107,6 +107,24 @@ void pool() {
     check(yolo_cuda_avgpool(&t, YOLO_FORWARD, nullptr), "avgpool");
 }
 
+// 40 cells that overlap, three classes, a full capacity.
+void detect(int capacity) {
+    const int cells = 40, classes = 3, width = 5 + classes;
+    std::vector<float> x(size_t(2 * cells * width)), settings(18, 1.f);
+    std::vector<float> boxes(size_t(2 * capacity * 4 + 4)), probs(size_t(2 * capacity * classes));
+    std::vector<unsigned char> kept(probs.size());
+    std::vector<int> counts(2), places(size_t(2 * capacity));
+    for (size_t i = 0; i < x.size(); ++i) x[i] = float(i * 7 % 13 + 1) / 16;
+    settings[0] = 0.1f, settings[1] = 0.4f;
+    YoloDetect t = {};
+    t.images = 2, t.classes = classes, t.capacity = capacity, t.grid_count = 1;
+    t.settings = settings.data(), t.counts = counts.data(), t.cells = places.data();
+    t.boxes = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(boxes.data()) + 15) / 16 * 16);
+    t.probs = probs.data(), t.kept = kept.data();
+    t.grids[0] = {{x.data(), 2 * width}, 4, 5, 2, 1, 1.1f, {0.4f, 0.5f}, {0.5f, 0.4f}};
+    check(yolo_cuda_detect(&t, nullptr), "detect");
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -135,6 +153,8 @@ int main(int count, char** arguments) {
         convolve({2, 6, 5, 4, 4, 3, 2, 0, 0, 2, 1, 1, 0, 1, 2, 2}, YOLO_FLOAT64, im2col_workspace,
                  yolo_cuda_conv_im2col, "im2col");
         pool();
+        detect(40);
+        detect(7);
     }
     std::puts("clean");
     return 0;

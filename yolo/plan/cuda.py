@@ -5,8 +5,9 @@
 
 Activations of all layers lie in one arena in NHWC, those that are never alive together in the same
 place. Kernels are recorded once with their pointers; a call copies x in, launches the list (or
-replays the graph that it was captured in) and finishes the heads. A network with a layer that has
-no step runs layer by layer, and describe() says so.
+replays the graph that it was captured in) and finishes the heads; plan.detect() finds the boxes of
+[yolo] heads on the device instead. A network with a layer that has no step runs layer by layer, and
+describe() says so.
 """
 
 import threading
@@ -18,6 +19,7 @@ from ..ops.cuda.record import Recorder
 from ..ops.cuda.selftest import refuse
 from ..ops.precision import HALVES
 from ..ops.precision import precision as within
+from .cuda_detect import DeviceHeads, detectable
 from .cuda_lower import Lowering, finishes
 from .graph import Unsupported, lifetimes, pack
 
@@ -37,7 +39,8 @@ class CudaPlan:
         self.device = next(net.parameters()).device
         self.fallback = None  # why the network runs layer by layer
         self._lock = threading.Lock()  # one arena: one forward at a time
-        self._graph = None
+        self._graphs = {}  # function -> (its CUDA graph, what it returned)
+        self._finder = None
         try:
             self._build(kernels or cuda_kernels())
         except Unsupported as error:
@@ -68,6 +71,8 @@ class CudaPlan:
             (self.net.layers[i], low.maps[i].view(self._arena, offsets, self.shape[0]))
             for i in self.net.heads
         ]
+        if detectable([layer for layer, _ in self._heads]):
+            self._finder = DeviceHeads(self._heads, self.net.input_shape[1:], kernels)
         self._kept = [step.emit for step in low.steps]  # they hold the weights
         self.rows = [(step.layer, step.kernel) for step in low.steps]
 
@@ -85,24 +90,48 @@ class CudaPlan:
                 return self.net(x)
         with self._lock:
             self.input.copy_(x)
-            if self.device.type != "cuda":
-                return self._forward()
-            if self._graph is None:
-                self._capture()
-            self._graph.replay()
-            return [y.clone() for y in self._results]
+            outputs = self._replay(self._forward)
+            return [y.clone() for y in outputs] if self._graphs else outputs
 
-    def _capture(self):
+    @torch.no_grad()
+    def detect(self, x, places, thresh, nms):
+        """x (B, C, H, W) of at most `batch` images, and their Placements -> for each image boxes
+        relative to it, probabilities, probabilities after suppression; None where this cannot be
+        done on the device, as for heads other than [yolo] or thousands of candidates."""
+        if self._finder is None:
+            return None
+        with self._lock:
+            self.input[: len(x)].copy_(x)
+            self._finder.set(places, thresh, nms)
+            self._replay(self._find)
+            return self._finder.read(len(x))
+
+    def _find(self):
+        self._run()
+        self._finder.launch()
+
+    def _replay(self, work):
+        """What work() does and returns; on a GPU as the CUDA graph that its first call became."""
+        if self.device.type != "cuda":
+            return work()
+        if work not in self._graphs:
+            self._graphs[work] = self._capture(work)
+        graph, results = self._graphs[work]
+        graph.replay()
+        return results
+
+    def _capture(self, work):
         """Two runs aside, as CUDA graphs want it, then the one that is recorded."""
         aside = torch.cuda.Stream(self.device)
         aside.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(aside):
             for _ in range(2):
-                self._forward()
+                work()
         torch.cuda.current_stream(self.device).wait_stream(aside)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._results = self._forward()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            results = work()
+        return graph, results
 
     @property
     def memory(self):

@@ -273,6 +273,8 @@ LOWER = {
     "Activation": _activation,
     "Dropout": _dropout,
     "Yolo": _head,
+    "GaussianYolo": _head,
+    "Region": _head,
     "Softmax": _head,
     "Cost": _head,
 }

@@ -24,6 +24,7 @@ from .structs import (
     GRAD_X,
     TYPES,
     Conv,
+    Detect,
     Norm,
     Parameter,
     Pool,
@@ -344,6 +345,25 @@ class Kernels:
     def _upsample(self, pass_, x, y, stride, scale):
         call = Upsample(*x.shape, stride, TYPES[x.dtype], scale, rows(x), rows(y))
         self.call("yolo_cuda_upsample", x.device, ctypes.byref(call), pass_)
+
+    # -- heads ------------------------------------------------------------------------------
+
+    def detect(self, grids, settings, found, beta=0.0):
+        """Boxes of [yolo] heads after suppression, into `found`.
+
+        grids: (raw map (n, anchors * (5 + classes), h, w) in NHWC, [(w, h) of an anchor relative to
+        the input], scale_x_y, whether the map is activated). settings: float (2 + 8 n), see
+        csrc/cuda/detect.cu. found: Found. beta: 0 for IoU, else the exponent of DIoU."""
+        n, capacity, classes = found.probs.shape
+        call = Detect(n, classes, capacity, len(grids), TYPES[grids[0][0].dtype], beta)
+        for grid, (x, anchors, scale_x_y, activated) in zip(call.grids, grids, strict=False):
+            grid.x, grid.h, grid.w = rows(x), *x.shape[2:]
+            grid.anchors, grid.activated, grid.scale_x_y = len(anchors), activated, scale_x_y
+            for i, (width, height) in enumerate(anchors):
+                grid.widths[i], grid.heights[i] = width, height
+        call.settings, call.counts, call.cells = map(pointer, (settings, found.counts, found.cells))
+        call.boxes, call.probs, call.kept = map(pointer, (found.boxes, found.probs, found.kept))
+        self.call("yolo_cuda_detect", settings.device, ctypes.byref(call))
 
     # -- optimiser --------------------------------------------------------------------------
 

@@ -96,7 +96,28 @@ class Step(Structure):
     _fields_ = _fields((c_int, "function pass_"), (c_void_p, "call"))
 
 
-STRUCTS = (Conv, Norm, Pool, Upsample, Reorg, Parameter, Step)
+GRIDS, ANCHORS, MOST = 8, 8, 4096  # what one call of detect() takes
+
+
+class Grid(Structure):
+    _fields_ = _fields(
+        (Rows, "x"),
+        (c_int, "h w anchors activated"),
+        (c_float, "scale_x_y"),
+        (c_float * ANCHORS, "widths heights"),
+    )
+
+
+class Detect(Structure):
+    _fields_ = _fields(
+        (c_int, "images classes capacity grid_count type"),
+        (c_float, "beta"),
+        (c_void_p, "settings counts cells boxes probs kept"),
+        (Grid * GRIDS, "grids"),
+    )
+
+
+STRUCTS = (Conv, Norm, Pool, Upsample, Reorg, Parameter, Step, Grid, Detect)
 # in the order of YoloFunction
 FUNCTIONS = tuple(
     f"yolo_cuda_{name}"
