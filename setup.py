@@ -75,8 +75,8 @@ def cuda_compiler():
     return None if wanted == "0" else nvcc
 
 
-# The tensor-core kernels copy asynchronously, which begins with sm_80.
-RELEASE = "80 86 89 90a 120"
+# sm_75 has the kernels in float and double; those for tensor cores begin with sm_80.
+RELEASE = "75 80 86 89 90a 120"
 
 
 def cuda_targets():

@@ -13,6 +13,16 @@ struct fp16 {
 
 #ifndef YOLO_EMULATOR
 
+// Instructions that begin with sm_80. For sm_75 the kernels with tensor cores compile to a trap;
+// there only those in float and double are called.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#define ASM_80(...) __trap()
+#define PURE_80(...) __trap()
+#else
+#define ASM_80(...) asm volatile(__VA_ARGS__)
+#define PURE_80(...) asm(__VA_ARGS__)  // may be moved, and dropped where the result is not used
+#endif
+
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
@@ -26,7 +36,7 @@ __device__ __forceinline__ float widen(fp16 v) {
     return f;
 }
 __device__ __forceinline__ void narrow(float f, bf16& v) {
-    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(v.bits) : "f"(f));
+    PURE_80("cvt.rn.bf16.f32 %0, %1;" : "=h"(v.bits) : "f"(f));
 }
 __device__ __forceinline__ void narrow(float f, fp16& v) {
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(v.bits) : "f"(f));
@@ -34,7 +44,7 @@ __device__ __forceinline__ void narrow(float f, fp16& v) {
 
 // Rounds a float in a register to TF32 (10 mantissa bits), ties away from zero.
 __device__ __forceinline__ void round_tf32(uint32_t& bits) {
-    asm("cvt.rna.tf32.f32 %0, %0;" : "+r"(bits));
+    PURE_80("cvt.rna.tf32.f32 %0, %0;" : "+r"(bits));
 }
 
 // 8x8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8, and gets
@@ -52,13 +62,13 @@ __device__ __forceinline__ void ldmatrix_x4(uint32_t (&d)[4], const void* row) {
                      : "r"(address));
 }
 
-#define YOLO_MMA(NAME, SHAPE)                                                             \
-    __device__ __forceinline__ void NAME(float (&d)[4], const uint32_t (&a)[4],           \
-                                         const uint32_t (&b)[2]) {                        \
-        asm volatile("mma.sync.aligned." SHAPE                                            \
-                     " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"             \
-                     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                     \
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])); \
+#define YOLO_MMA(NAME, SHAPE)                                                                   \
+    __device__ __forceinline__ void NAME(float (&d)[4], const uint32_t (&a)[4],                 \
+                                         const uint32_t (&b)[2]) {                              \
+        ASM_80("mma.sync.aligned." SHAPE                                                        \
+               " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};" : "+f"(d[0]),           \
+               "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), \
+               "r"(b[0]), "r"(b[1]));                                                           \
     }
 // d (16 x 8) += a (16 x 16) b (16 x 8) for 16-bit types, a (16 x 8) b (8 x 8) for TF32.
 YOLO_MMA(mma_bf16, "m16n8k16.row.col.f32.bf16.bf16.f32")
@@ -68,15 +78,15 @@ YOLO_MMA(mma_tf32, "m16n8k8.row.col.f32.tf32.tf32.f32")
 
 // 16 bytes from global to shared memory, of which the first `valid` are read and the rest zero.
 __device__ __forceinline__ void copy_async_16(void* target, const void* source, int valid) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(target)),
-                 "l"(source), "r"(valid));
+    ASM_80("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(target)),
+           "l"(source), "r"(valid));
 }
 __device__ __forceinline__ void copy_commit() {
-    asm volatile("cp.async.commit_group;");
+    ASM_80("cp.async.commit_group;");
 }
 template <int GROUPS_LEFT>
 __device__ __forceinline__ void copy_wait() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(GROUPS_LEFT));
+    ASM_80("cp.async.wait_group %0;" ::"n"(GROUPS_LEFT));
 }
 
 __device__ __forceinline__ int popcount(unsigned bits) {

@@ -80,6 +80,25 @@ def test_a_failing_kernel_is_refused_by_name(monkeypatch):
     found = {"implicit grad_x float16": "relative error 0.3, limit 0.001"}
     monkeypatch.setattr(selftest, "_device_failures", lambda kernels, index: found)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     selftest.refuse(None, "implicit", "forward", Tensor)
     with pytest.raises(CudaError, match="implicit grad_x float16 computes wrong results on GPU"):
         selftest.refuse(None, "implicit", "grad_x", Tensor)
+
+
+def test_tensor_cores_before_sm_80_are_refused(monkeypatch):
+    class Tensor:
+        is_cuda, dtype, device = True, torch.float32, torch.device("cuda", 0)
+
+    monkeypatch.setattr(selftest, "_device_failures", lambda kernels, index: {})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    selftest.refuse(None, "im2col", "forward", Tensor)
+    for refused in (
+        lambda: selftest.refuse(None, "implicit", "forward", Tensor),
+        lambda: precision_for("cuda", "bf16"),
+    ):
+        with pytest.raises(PrecisionError, match=r"8\.0 or later; T4 has 7\.5"):
+            refused()
+    assert precision_for("cuda") == "fp32"

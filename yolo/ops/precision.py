@@ -10,6 +10,7 @@
                   sums stay float32. CPU, bf16 only and not in training: activations and weights in
                   16 bits, sums float32, on processors with AVX512-BF16
 
+GPUs before compute capability 8.0 compute fp32 alone.
 A word that belongs to the other kind of device leaves float32 as it is. torch.autocast on CUDA
 chooses bf16 or fp16 as well. WORDS says which words a user may choose on which device, and
 INFERENCE_WORDS those besides where nothing is trained.
@@ -54,7 +55,20 @@ def precision_for(device, word=None, training=False):
         hint = f"; {word} is for {others[0]}" if others else ""
         here = f"{device} trains in" if training else f"{device} computes"
         raise PrecisionError(f"precision {word}: {here} {', '.join(known)}{hint}")
+    if kind == "cuda" and word != "fp32" and torch.cuda.is_available():
+        check_tensor_cores(device, f"precision {word}")
     return word
+
+
+def check_tensor_cores(device, what):
+    """Raises where a GPU is older than our kernels for tensor cores."""
+    major, minor = torch.cuda.get_device_capability(device)
+    if major < 8:
+        name = torch.cuda.get_device_name(device)
+        raise PrecisionError(
+            f"{what} needs a GPU of compute capability 8.0 or later; {name} has {major}.{minor} "
+            "and computes fp32"
+        )
 
 
 def half_type(device):

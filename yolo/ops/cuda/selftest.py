@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from ...files import atomic
+from ..precision import check_tensor_cores
 from ..shapes import conv_shape
 from .kernels import CudaError
 
@@ -40,10 +41,13 @@ CASES = {
 PASSES = ("forward", "grad_x", "grad_weight")
 
 
-def failures(kernels, device):
+TENSOR_CORES = "implicit", "stem"
+
+
+def failures(kernels, device, cases=CASES):
     """{name of kernel, pass and type: what is wrong}; empty where all is well."""
     found = {}
-    for algorithm, (types, sizes) in CASES.items():
+    for algorithm, (types, sizes) in cases.items():
         for dtype in types:
             limit = TF32_LIMIT if (algorithm, dtype) == ("implicit", torch.float32) else None
             for size in sizes:
@@ -116,13 +120,17 @@ def _device_failures(kernels, index):
     build = hashlib.sha256(Path(kernels.path).read_bytes()).hexdigest()[:16]
     driver = torch._C._cuda_getDriverVersion()
     key = f"{torch.cuda.get_device_name(device)}, driver {driver}, kernels {build}"
-    return remembered(cache_file(), key, lambda: failures(kernels, device))
+    old = torch.cuda.get_device_capability(device) < (8, 0)  # its tensor cores cannot be tried
+    cases = {name: case for name, case in CASES.items() if not (old and name in TENSOR_CORES)}
+    return remembered(cache_file(), key, lambda: failures(kernels, device, cases))
 
 
 def refuse(kernels, algorithm, pass_, x):
     """Raises where this kernel failed its test on the device of x, which is tested when new."""
     if not x.is_cuda:
         return
+    if algorithm in TENSOR_CORES:
+        check_tensor_cores(x.device, f"the {algorithm} kernel")
     name = _name(algorithm, pass_, x.dtype)
     problem = _device_failures(kernels, x.device.index or 0).get(name)
     if problem:
