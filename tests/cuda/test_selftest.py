@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from yolo.ops.cuda import CudaError, selftest
+from yolo.ops.precision import PrecisionError, precision_for
 
 
 class Faulty:
