@@ -337,8 +337,9 @@ def test_a_float_tensor_of_the_input_size_is_used_as_it_is():
         (torch.full((3, 4, 4), 2.0), ValueError, "2 to 2, expected 0 to 1"),
         (torch.full((3, 4, 4), math.nan), ValueError, "expected 0 to 1"),
         (torch.zeros((3, 4, 4), dtype=torch.int32), ValueError, "int32"),
-        (7, TypeError, "int"),
-        ([7], TypeError, "int"),
+        (-7, TypeError, "int"),
+        (7, ValueError, "stream=True"),
+        ([7], TypeError, "a camera is a source by itself"),
     ],
 )
 def test_unusable_sources_are_named(source, error, message):

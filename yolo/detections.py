@@ -48,6 +48,7 @@ class Detections:
 
     boxes_xyxy (N, 4) float32, pixels      scores (N,) float32      classes (N,) int64
     image_size (height, width), names the list of class names or None, path where it came from
+    frame its number in a video or of a camera, seconds since the first frame; None of an image
     """
 
     boxes_xyxy: Array
@@ -56,6 +57,8 @@ class Detections:
     names: list[str] | None = None
     image_size: tuple[int, int] = (0, 0)
     path: str | None = None
+    frame: int | None = None
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         self.boxes_xyxy = _boxes(self.boxes_xyxy)
@@ -99,8 +102,8 @@ class Detections:
             return self._entry(int(index))
         if not isinstance(index, slice):
             index = self._checked_index(index)
-        arrays = (self.boxes_xyxy[index], self.scores[index], self.classes[index])
-        return Detections(*arrays, self.names, self.image_size, self.path)
+        boxes, scores, classes = self.boxes_xyxy[index], self.scores[index], self.classes[index]
+        return replace(self, boxes_xyxy=boxes, scores=scores, classes=classes)
 
     def _checked_index(self, given: Any) -> Array:
         index: Array = np.asarray(_on_cpu(given))
@@ -155,6 +158,7 @@ class Detections:
 
     def __repr__(self) -> str:
         where = f", {shown(self.path)}" if self.path else ""
+        where += "" if self.frame is None else f", frame {self.frame}"
         height, width = self.image_size
         return f"<Detections: {len(self)} in {width}x{height}{where}>"
 
@@ -171,12 +175,16 @@ class Detections:
     # ---- to other forms ----
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain Python, fit for json.dump."""
+        """Plain Python, fit for json.dump; frame and seconds where there are any."""
         entries = [
             {"name": e.name, "class_id": e.class_id, "score": e.score, "box_xyxy": list(e.box_xyxy)}
             for e in self
         ]
-        return {"path": self.path, "image_size": list(self.image_size), "detections": entries}
+        known: dict[str, Any] = {} if self.frame is None else {"frame": self.frame}
+        if self.seconds is not None:
+            known["seconds"] = round(self.seconds, 6)
+        size = list(self.image_size)
+        return known | {"path": self.path, "image_size": size, "detections": entries}
 
     def darknet_json(self, frame_id: int = 1, filename: str | None = None) -> dict[str, Any]:
         """One frame of the file that `darknet detector test -out` writes; relative coordinates."""

@@ -3,6 +3,7 @@
     predict(net, "dog.jpg")                    Detections
     predict(net, ["a.jpg", array], batch=2)    a list of them
     predict(net, "clip.mp4", stream=True)      a generator of them, frame by frame
+    predict(net, "rtsp://host/a", stream=True) the same of a camera (0 is the first one) or stream
 
 Thresholds, order and suppression are Darknet's. Boxes that are not finite are left out, and a
 letterbox is undone by the margins it was made with (Darknet is half a pixel off at odd ones).
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from . import boxes as box
 from .data.image import fit
-from .data.sources import is_single, pictures
+from .data.sources import is_endless, is_single, pictures
 from .detections import Detections
 from .ops import PrecisionError, precision_for
 from .ops.backend import current_backend
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+    from .data.frame import Frame
     from .network import Network
 
 
-Source: TypeAlias = "str | PathLike[str] | np.ndarray[Any, Any] | Tensor | Image"
+Source: TypeAlias = "str | int | PathLike[str] | np.ndarray[Any, Any] | Tensor | Image | Frame"
 
 
 class Settings(TypedDict, total=False):
@@ -69,7 +71,10 @@ def predict(
     source: one image: a path; an array (H, W, 3) uint8 in RGB, or in BGR (as OpenCV reads) with
         bgr=True; a PIL image; a tensor (3, H, W), uint8 or 0..1, where a float tensor of the
         network's input shape is used as it is. Or several: a folder, a pattern ("a/*.jpg"), a
-        video (each frame), a 4-D array or tensor, or an iterable of any of these but the last.
+        video (each frame), a 4-D array or tensor, or an iterable of any of these but the last. Or,
+        with stream=True, what has no end: a camera's number, an address such as rtsp://host/stream,
+        or a data.Live with its settings; of these each newest frame is looked at. Detections of
+        videos and cameras know their `frame` and its `seconds`.
     thresh: entries have objectness * class probability above it. A box with several classes above
         it is several entries, one for each class, as in Darknet's JSON.
     nms: of two boxes of a class that overlap by more than this the less sure one is dropped.
@@ -85,6 +90,8 @@ def predict(
     """
     check_share("predict: thresh", thresh)
     check_share("predict: nms", nms)
+    if is_endless(source) and not stream:
+        raise ValueError("predict: a camera or stream has no end; give stream=True")
     detection_heads(net)
     keep_aspect = bool(net.options.letter_box) if letterbox is None else bool(letterbox)
     single = is_single(source)
@@ -111,9 +118,14 @@ def _look(net, run, images, batch, keep_aspect, thresh, nms):
     inputs, places = zip(*(_fit(net, frame.image, keep_aspect) for frame in frames), strict=True)
     found = detect(net, run, torch.stack(inputs), places, thresh, nms)
     return [
-        candidates.detections(frame.image.shape[:2], net.names, frame.path)
+        _of_frame(candidates.detections(frame.image.shape[:2], net.names, frame.path), frame)
         for frame, candidates in zip(frames, found, strict=True)
     ]
+
+
+def _of_frame(found, frame):
+    found.frame, found.seconds = frame.number, frame.seconds
+    return found
 
 
 @dataclass

@@ -5,8 +5,8 @@ are written as they come.
 """
 
 import csv
-import io
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -26,10 +26,12 @@ class Names:
 
     def stem(self, path):
         if path not in self.known:
-            stem, number = Path(path).stem, 1
+            address = "://" in path  # of a stream, or camera://0
+            own = re.sub(r"[^\w.-]+", "_", path) if address else Path(path).stem
+            stem, number = own, 1
             while stem in self.taken:
                 number += 1
-                stem = f"{Path(path).stem}-{number}"
+                stem = f"{own}-{number}"
             self.known[path] = stem
             self.taken.add(stem)
         return self.known[path]
@@ -63,33 +65,40 @@ class Images(Saver):
 
 
 class Videos(Saver):
-    """NAME.mp4 with boxes."""
+    """NAME.mp4 with boxes, as fast as the source was: where frames were dropped, the last one
+    stands."""
 
     def __init__(self, folder, names):
         super().__init__(folder, names)
-        self.source, self.writer = None, None
+        self.source = self.writer = None
 
     def add(self, frame, found):
         if frame.number is None:
             return
-        drawn = found.draw(frame.image)
+        drawn = np.ascontiguousarray(found.draw(frame.image)[:, :, ::-1])
         if frame.path != self.source:
-            self.close()
-            path = self.path(f"{self.names.stem(frame.path)}.mp4")
-            size = drawn.shape[1], drawn.shape[0]
-            form = cv2.VideoWriter_fourcc(*"mp4v")
-            self.source, self.writer = (
-                frame.path,
-                cv2.VideoWriter(str(path), form, frame.rate, size),
-            )
-            if not self.writer.isOpened():
-                raise ImageError(f"{path}: OpenCV cannot write this video here")
-        self.writer.write(np.ascontiguousarray(drawn[:, :, ::-1]))
+            self._open(frame, drawn)
+        if drawn.shape != self.last.shape:  # a camera that came back with another size
+            drawn = cv2.resize(drawn, self.last.shape[1::-1])
+        missing = max(0, round(frame.seconds * frame.rate) - self.written)
+        for image in [self.last] * missing + [drawn]:
+            self.writer.write(image)
+        self.written += missing + 1
+        self.last = drawn
+
+    def _open(self, frame, drawn):
+        self.close()
+        path = self.path(f"{self.names.stem(frame.path)}.mp4")
+        form = cv2.VideoWriter_fourcc(*"mp4v")
+        self.writer = cv2.VideoWriter(str(path), form, frame.rate, drawn.shape[1::-1])
+        self.source, self.last, self.written = frame.path, drawn, 0
+        if not self.writer.isOpened():
+            raise ImageError(f"{path}: OpenCV cannot write this video here")
 
     def close(self):
         if self.writer is not None:
             self.writer.release()
-        self.source = self.writer = None
+        self.source = self.writer = self.last = None
 
 
 class Json(Saver):
@@ -109,8 +118,7 @@ class Json(Saver):
             self.source = frame.path
             path = self.path(f"{self.names.stem(frame.path)}.jsonl")
             self.stream = path.open("w", encoding="utf-8")
-        record = {"frame": frame.number, "seconds": round(frame.number / frame.rate, 6)}
-        self.stream.write(json.dumps(record | found.to_dict()) + "\n")
+        self.stream.write(json.dumps(found.to_dict()) + "\n")
         self.stream.flush()
 
     def _end_stream(self):
@@ -144,12 +152,12 @@ class Coco(Saver):
 
 
 class Table(Saver):
-    """detections.csv: a line for each detection, boxes in pixels."""
+    """detections.csv: a line for each detection, boxes in pixels; written as they come."""
 
     def __init__(self, folder, names):
         super().__init__(folder, names)
-        self.text = io.StringIO()
-        self.rows = csv.writer(self.text, lineterminator="\n")
+        self.file = self.path("detections.csv").open("w", encoding="utf-8", newline="")
+        self.rows = csv.writer(self.file, lineterminator="\n")
         self.rows.writerow(COLUMNS)
 
     def add(self, frame, found):
@@ -159,9 +167,10 @@ class Table(Saver):
             self.rows.writerow(
                 [frame.path, number, e.name, e.class_id, round(e.score, 6), *corners]
             )
+        self.file.flush()
 
     def close(self):
-        atomic(self.path("detections.csv"), self.text.getvalue())
+        self.file.close()
 
 
 class Labels(Saver):

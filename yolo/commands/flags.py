@@ -5,9 +5,18 @@ import argparse
 
 def positive(text):
     """An integer of at least 1."""
+    return at_least(1, text)
+
+
+def natural(text):
+    """An integer of at least 0."""
+    return at_least(0, text)
+
+
+def at_least(least, text):
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text}")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least {least}, got {text}")
     return value
 
 

@@ -12,6 +12,7 @@ from .dataset import Dataset
 from .image import ImageError, fit, letterbox, read, stretch
 from .labels import LabelError
 from .lists import DataError, DataFile, read_list, read_names
+from .live import Live, SourceError, SourceWarning
 from .loader import Loader, Order, default_workers
 from .sample import Batch, Notes, Sample
 from .shapes import ShapeClasses, ShapesDataset
@@ -27,12 +28,15 @@ __all__ = [
     "Dataset",
     "ImageError",
     "LabelError",
+    "Live",
     "Loader",
     "Notes",
     "Order",
     "Sample",
     "ShapeClasses",
     "ShapesDataset",
+    "SourceError",
+    "SourceWarning",
     "default_workers",
     "fit",
     "letterbox",

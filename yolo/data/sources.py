@@ -1,31 +1,21 @@
-"""What a user gives to look at - images, folders, patterns, videos, arrays - as frames."""
+"""What a user gives to look at - images, folders, videos, cameras, arrays - as frames."""
 
 import glob
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ..legible import shown
+from .frame import Frame
 from .image import ImageError, read
 from .lists import DataError
+from .live import Live, is_live
 from .pixels import KINDS, is_array, pixels
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-
-
-@dataclass
-class Frame:
-    """One picture to look at: an image, or a frame of a video."""
-
-    path: str | None  # None: it was in memory
-    image: np.ndarray | None  # uint8 (H, W, 3) RGB; None where it cannot be read
-    error: ImageError | None = None
-    number: int | None = None  # in its video, from 0
-    rate: float | None = None  # frames a second of its video
 
 
 def expand(sources):
@@ -96,7 +86,8 @@ def video_frames(path):
             there, image = video.read()
             if not there:
                 break
-            yield Frame(path, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), None, number, rate)
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            yield Frame(path, image, None, number, rate, number / rate)
             number += 1
     finally:
         video.release()
@@ -108,7 +99,12 @@ def video_frames(path):
 
 
 def is_single(source):
-    """Whether this is one image; folders, patterns, videos, stacks and iterables are several."""
+    """Whether this is one image; folders, patterns, videos, cameras, stacks and iterables are
+    several."""
+    if is_live(source):
+        return False
+    if isinstance(source, Frame):
+        return True
     if isinstance(source, (str, os.PathLike)):
         pattern = glob.has_magic(os.fspath(source)) and not os.path.exists(source)
         return not (pattern or os.path.isdir(source) or is_video(source))
@@ -119,19 +115,29 @@ def is_single(source):
     raise TypeError(f"predict: cannot use {type(source).__name__}; expected {KINDS}")
 
 
+def is_endless(source):
+    """Whether this is a camera or a stream, which give frames until somebody stops them."""
+    return isinstance(source, Live) or is_live(source)
+
+
 def pictures(source, bgr=False):
-    """An iterator of Frames of a path, an image in memory, or an iterable of these; each is read
-    when it is asked for. What cannot be read raises its ImageError."""
-    if isinstance(source, (str, os.PathLike)):
-        return _readable(frames(expand([source])))
-    if is_single(source):
-        return iter([Frame(None, pixels(source, bgr))])
+    """An iterator of Frames of a path, a camera, an image in memory, or an iterable of these but
+    the camera; each is read when it is asked for. What cannot be read raises its ImageError, a
+    camera that is gone its SourceError."""
+    if is_live(source):
+        return iter(Live(source))
+    if isinstance(source, (str, os.PathLike)) or is_single(source):
+        return _each([source], bgr)
     return _each(source, bgr)
 
 
 def _each(sources, bgr):
     for item in sources:
-        if isinstance(item, (str, os.PathLike)):
+        if is_live(item):
+            raise TypeError(f"predict: {item!r} among others: a camera is a source by itself")
+        if isinstance(item, Frame):
+            yield item
+        elif isinstance(item, (str, os.PathLike)):
             yield from _readable(frames(expand([item])))
         else:
             yield Frame(None, pixels(item, bgr))
