@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo.data.lists import DataError, DataFile, read_list, read_names
+from yolo.data.listing import read_list
+from yolo.data.lists import DataError, DataFile, read_names
 
 
 def data(tmp_path, text, name="my.data"):

@@ -22,7 +22,8 @@ from yolo.data import image, labels
 from yolo.data.check import look
 from yolo.data.dataset import Dataset
 from yolo.data.formats import coco, voc
-from yolo.data.lists import DataFile, read_list, read_names
+from yolo.data.listing import read_list
+from yolo.data.lists import DataFile, read_names
 from yolo.errors import YoloError
 from yolo.network import Network
 

@@ -11,7 +11,8 @@ from .classifier import ClassifierDataset
 from .dataset import Dataset
 from .image import ImageError, fit, letterbox, read, stretch
 from .labels import LabelError
-from .lists import DataError, DataFile, read_list, read_names
+from .listing import read_list
+from .lists import DataError, DataFile, read_names
 from .live import Live, SourceError, SourceWarning
 from .loader import Loader, Order, default_workers
 from .sample import Batch, Notes, Sample

@@ -14,7 +14,8 @@ from .check import Check
 from .dataset import ImageList
 from .image import ImageError
 from .labels import LabelError
-from .lists import DataError, DataFile, read_list, read_names
+from .listing import read_list
+from .lists import DataError, DataFile, read_names
 from .paths import around, shown
 from .sample import Sample
 

@@ -5,6 +5,7 @@ raises ImageError or LabelError for what cannot be used: `shapes.ShapesDataset` 
 """
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from . import check, image, labels
 from .check import Check
 from .image import ImageError
 from .labels import LabelError
-from .lists import DataError, DataFile, Entry, read_list, read_names
+from .listing import Entry, read_list
+from .lists import DataError, DataFile, read_names
 from .loader import Loader, Order
 from .paths import around, resolve, shown
 from .sample import Batch, Notes, Sample
@@ -40,7 +42,7 @@ class ImageList:
     list's folder, then from the working directory. Files are looked for when they are needed."""
 
     def __init__(self, entries, folders=None, path=None):
-        self.entries = list(entries)
+        self.entries = entries if isinstance(entries, Sequence) else list(entries)
         self.path = path  # of the list, for messages
         self.folders = tuple(folders or around(path))
 

@@ -1,4 +1,4 @@
-"""Darknet's small text files: `.data` (key = value), lists of images, names of classes."""
+"""Darknet's small text files: `.data` (key = value), names of classes."""
 
 import os
 import re
@@ -30,22 +30,6 @@ def lines(path):
 def read_names(path):
     """Names of the classes, one a line, verbatim; an empty line is a name, as in Darknet."""
     return lines(path)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One image of a list: how the list spells it and on which line."""
-
-    text: str
-    line: int
-
-
-def read_list(path):
-    """The entries of an image list. Empty lines are passed over (Darknet draws again)."""
-    found = [Entry(text, n) for n, text in enumerate(lines(path), start=1) if text.strip()]
-    if not found:
-        raise DataError(f"{shown(path)}: no image in this list")
-    return found
 
 
 @dataclass

@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 
 from ...files import atomic
 from .. import image
-from ..lists import read_list, read_names
+from ..listing import read_list
+from ..lists import read_names
 from ..paths import shown
 from .collection import (
     PIXELS,
