@@ -28,6 +28,17 @@ def share(text):
     return value
 
 
+UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
+
+
+def size(text):
+    """A number of bytes: 8G -> 8 * 2**30"""
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
+    if not number.isdecimal() or unit not in ("", *UNITS) or int(number) < 1:
+        raise argparse.ArgumentTypeError(f"expected bytes such as 500M or 8G, got {text}")
+    return int(number) << UNITS.get(unit, 0)
+
+
 def ranges(text):
     """0,3-5 -> [0, 3, 4, 5]"""
     numbers = []

@@ -3,12 +3,13 @@
 import argparse
 
 from .console import Console
-from .flags import add_network, add_precision, positive, prepare
+from .flags import add_network, add_precision, positive, prepare, size
 
 PATIENCE = "with --map: end after N measurements without a better one"
 AUTO_BATCH = "as few subdivisions as fit into memory; the batch stays as it is"
 ON_NAN = "at a loss or gradient that is not finite: stop (default), or skip the iteration"
 RESUME = "go on from this checkpoint; without CKPT from the newest good one in the output folder"
+CACHE = "keep decoded images in so much memory, shared by the workers: 500M, 8G"
 SAVE = "iterations between checkpoints; default: savelast of the .data file, or 100"
 KEEP = "older checkpoints to keep (default: 1)"
 
@@ -34,6 +35,7 @@ def add(commands):
     command.add_argument("--freeze", type=positive, metavar="N", help="keep the first N layers")
     command.add_argument("--seed", type=natural, metavar="N", help="default: 0")
     command.add_argument("--workers", type=int, metavar="N", help="loader processes; 0: none")
+    command.add_argument("--cache-images", type=size, metavar="SIZE", help=CACHE)
     add_precision(command)
     command.add_argument("--map", action="store_true", help="measure mAP on the valid list")
     command.add_argument("--patience", type=positive, metavar="N", help=PATIENCE)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import check, image, labels
+from .cache import ImageCache
 from .check import Check
 from .image import ImageError
 from .labels import LabelError
@@ -45,12 +46,17 @@ class ImageList:
         self.entries = entries if isinstance(entries, Sequence) else list(entries)
         self.path = path  # of the list, for messages
         self.folders = tuple(folders or around(path))
+        self.cache = None
 
     def __len__(self):
         return len(self.entries)
 
     def __getitem__(self, index):
         return self.load(index)
+
+    def keep_images(self, size):
+        """Keeps decoded images in `size` bytes that this process shares with its workers."""
+        self.cache = ImageCache(size, len(self))
 
     def where(self, index):
         """list:line of an entry, for messages."""
@@ -68,11 +74,17 @@ class ImageList:
         return found
 
     def pixels(self, index, path):
-        """The image of an entry, whose file is `path`."""
+        """The image of an entry, whose file is `path`; not to be written to."""
+        kept = None if self.cache is None else self.cache.get(index)
+        if kept is not None:
+            return kept
         try:
-            return image.read(path)
+            pixels = image.read(path)
         except ImageError as error:
             raise ImageError(f"{error} ({self.where(index)})") from None
+        if self.cache is not None:
+            self.cache.put(index, pixels)
+        return pixels
 
 
 class Dataset(ImageList):

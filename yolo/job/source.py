@@ -14,6 +14,7 @@ from ..data import (
     Dataset,
     ShapesDataset,
 )
+from ..data.dataset import ImageList
 from ..data.shapes import TRAIN_LENGTH, VALID_LENGTH
 from ..layers.head import Head
 from . import classifier
@@ -42,8 +43,17 @@ def open_source(net, args, console):
     else:
         train_set, valid = open_sets(net, args, console)
         augment, measure, score = augmentation(net), evaluate.evaluate, "mAP"
+    if args.cache_images:
+        keep_images(train_set, args.cache_images)
     names = train_set.names or [str(i) for i in range(train_set.classes)]
     return Source(train_set, valid, names, augment, measure, score)
+
+
+def keep_images(dataset, size):
+    """Lets the loader's workers share decoded images, in `size` bytes."""
+    if not isinstance(dataset, ImageList):
+        raise DataError("--cache-images: only images of a list can be kept")
+    dataset.keep_images(size)
 
 
 def detector_classes(net):
