@@ -23,9 +23,9 @@ class ImageCache:
     It stops when it is full. Each image comes once an epoch, in a new order: whichever gave way to
     another would be wanted again as soon as that one.
 
-    An image is found through one number: where it begins, its height and its width. That number is
-    written last, so that readers, who take no lock, see the whole image or none. Writers take turns;
-    who would have to wait keeps nothing this time, so that a process killed in its turn stops nobody.
+    An image is found through one number: where it begins, its height and its width. It is written
+    last, so that readers, who take no lock, see the whole image or none. Writers take turns; who
+    would have to wait keeps nothing this time: a process killed in its turn stops nobody.
     """
 
     def __init__(self, size, count):
