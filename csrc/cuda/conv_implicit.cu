@@ -7,6 +7,7 @@
 // Rows, columns and depth are those of one group. Both passes are one kernel: a row gathers source
 // pixels at a regular grid of taps. grad_x of a strided convolution is split by the position of the
 // pixel modulo the stride: each part reads only the taps that reach it, none that would be zero.
+// Where there is one tap and row i is pixel i (1x1, stride 1) the rows are streamed, not gathered.
 //
 //     tile in shared memory   rows of 4 chunks of 16 bytes (64 bytes); chunk c of row i lies at
 //                             c ^ (i / 2 % 4), so the 8 rows that ldmatrix reads fill all 32 banks
@@ -42,7 +43,7 @@ __device__ __forceinline__ void multiply_step(Accumulators& sum, const uint4* le
     }
 }
 
-template <class Format, int COLUMNS>
+template <class Format, int COLUMNS, bool POINTWISE>
 __global__ void __launch_bounds__(THREADS<COLUMNS>, 2) gather_kernel(const Gather g) {
     constexpr int STAGE = (ROWS + COLUMNS) * CHUNKS;
     SHARED_DYN(uint4, tiles);
@@ -52,7 +53,7 @@ __global__ void __launch_bounds__(THREADS<COLUMNS>, 2) gather_kernel(const Gathe
     int warp = int(threadIdx.x) / 32;
     int warp_row = warp % 2 * WARP_ROWS, warp_column = warp / 2 * WARP_COLUMNS;
     int group = int(blockIdx.z), split = int(blockIdx.y);
-    Loader<Format, COLUMNS> loader(g, int64_t(row_tile) * ROWS, column0, group);
+    Loader<Format, COLUMNS, POINTWISE> loader(g, int64_t(row_tile) * ROWS, column0, group);
     int all_steps = g.y.taps * g.x.taps * ((g.channels + loader.DEPTH - 1) / loader.DEPTH);
     int begin = all_steps * split / g.splits, steps = all_steps * (split + 1) / g.splits - begin;
     if (split > 0) loader.begin_at(g, begin);
@@ -94,7 +95,8 @@ int launch_gather(const Gather& g, int groups, Stream stream) {
     if (rows == 0) return YOLO_OK;
     int64_t tiles = (rows + ROWS - 1) / ROWS * ((g.columns + COLUMNS - 1) / COLUMNS);
     dim3 grid(blocks_for(tiles, 1), unsigned(g.splits), unsigned(groups));
-    auto kernel = gather_kernel<Format, COLUMNS>;
+    auto kernel =
+        pointwise(g) ? gather_kernel<Format, COLUMNS, true> : gather_kernel<Format, COLUMNS, false>;
     int status = allow_shared(kernel, BYTES);
     if (status != YOLO_OK) return status;
     LAUNCH(kernel, grid, dim3(THREADS<COLUMNS>), BYTES, stream, g);

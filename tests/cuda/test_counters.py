@@ -6,12 +6,14 @@ difference.
 """
 
 import json
+import math
 import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from yolo.ops.cuda.choose import fits_stem
 from yolo.ops.shapes import conv_shape
 
 GOLDEN = Path(__file__).with_name("counters.json")
@@ -37,8 +39,10 @@ def aligned_results(monkeypatch):
     plain = torch.empty
 
     def empty(size, dtype=None, device=None):
-        room = plain(size + 128, dtype=dtype, device=device)
-        return room[-room.data_ptr() % 128 :]
+        count = size if isinstance(size, int) else math.prod(size)
+        room = plain(count + 128, dtype=dtype, device=device)
+        skip = -room.data_ptr() % 128 // room.element_size()
+        return room[skip : skip + count].view(size)
 
     def empty_strided(shape, stride, dtype=None, device=None):
         return aligned(*shape, dtype=dtype)
@@ -55,11 +59,20 @@ def runs(kernels, dtype, case):
     )
     x, grad_y = aligned(n, c, h, w, dtype=dtype), aligned(n, k, a.p, a.q, dtype=dtype)
     weight = aligned(k, c, size, size, dtype=dtype)
-    return {
+    found = {
         "forward": lambda: kernels.implicit_forward(a, x, weight),
+        "forward, 3 splits": lambda: kernels.implicit_forward(a, x, weight, splits=3),
+        "forward, statistics": lambda: kernels.implicit_forward(
+            a, x, weight, tiles=kernels.implicit_tiles(a, x.device)
+        ),
         "grad_x": lambda: kernels.implicit_grad_x(a, grad_y, weight),
         "grad_weight": lambda: kernels.implicit_grad_weight(a, x, grad_y, splits=1),
+        "grad_weight, 2 splits": lambda: kernels.implicit_grad_weight(a, x, grad_y, splits=2),
     }
+    if fits_stem(a) and dtype == torch.bfloat16:
+        found["stem forward"] = lambda: kernels.stem_forward(a, x, weight)
+        found["stem grad_weight"] = lambda: kernels.stem_grad_weight(a, x, grad_y)
+    return found
 
 
 def count_all(machine):
