@@ -1,14 +1,14 @@
-"""`plot`: pictures of a network and of what it does with an image."""
+"""`plot`: pictures of a network, of what it does with an image, and of its training."""
 
 from pathlib import Path
 
 from .flags import add_network, prepare, share
 
-KINDS = ("graph", "filters", "maps", "heat")
+KINDS = ("graph", "filters", "maps", "heat", "gradients")
 
 
 def add(commands):
-    command = commands.add_parser("plot", help="graph, filters, feature maps, heat map")
+    command = commands.add_parser("plot", help="graph, filters, feature maps, heat map, gradients")
     add_network(command, weights=False)
     command.add_argument("weights", metavar="WEIGHTS", nargs="?", help="for all but the graph")
     command.add_argument("image", metavar="IMAGE", nargs="?", help="for maps and heat")
@@ -17,7 +17,7 @@ def add(commands):
         choices=KINDS,
         default="graph",
         help="layers, shapes and sources as SVG; a layer's weights; a layer's output; where in the "
-        "image a change moves the detections",
+        "image a change moves the detections; the gradients.csv of a training (given as CFG)",
     )
     command.add_argument("--layer", type=int, metavar="N", help="of filters and maps; default: 0")
     command.add_argument(
@@ -25,7 +25,7 @@ def add(commands):
     )
     command.add_argument("--thresh", type=share, default=0.25, help="of heat")
     command.add_argument("--letterbox", action="store_true", help="keep the aspect ratio")
-    command.add_argument("--out", metavar="F", help="default: NAME-WHAT.svg or .png")
+    command.add_argument("--out", metavar="F", help="default: NAME-WHAT.svg or .png, gradients.png")
     command.set_defaults(run=run)
 
 
@@ -34,12 +34,15 @@ def run(args):
     from .. import load
     from ..view.tiles import PlotError
 
-    needed = {"graph": (), "filters": ("weights",)}.get(args.what, ("weights", "image"))
-    if missing := [name.upper() for name in needed if getattr(args, name) is None]:
-        raise PlotError(f"--what {args.what} needs {' and '.join(missing)}")
-    net = load(args.cfg, args.weights, device=args.device, strict=args.strict)
+    needed = {"filters": ("weights",), "maps": ("weights", "image"), "heat": ("weights", "image")}
+    lacks = [n.upper() for n in needed.get(args.what, ()) if getattr(args, n) is None]
+    if lacks:
+        raise PlotError(f"--what {args.what} needs {' and '.join(lacks)}")
+    of_file = args.what == "gradients"
+    net = None if of_file else load(args.cfg, args.weights, args.device, args.strict)
     extension = "svg" if args.what == "graph" else "png"
-    out = Path(args.out or f"{Path(args.cfg).stem}-{args.what}.{extension}")
+    name = args.what if of_file else f"{Path(args.cfg).stem}-{args.what}"
+    out = Path(args.out or f"{name}.{extension}")
     out.parent.mkdir(parents=True, exist_ok=True)
     DRAW[args.what](net, args, out)
     print(f"picture: {out}")
@@ -72,4 +75,10 @@ def heat(net, args, out):
     )
 
 
-DRAW = {"graph": graph, "filters": filters, "maps": maps, "heat": heat}
+def gradients(net, args, out):
+    from ..view import gradients
+
+    gradients.draw(args.cfg, out)
+
+
+DRAW = {"graph": graph, "filters": filters, "maps": maps, "heat": heat, "gradients": gradients}

@@ -3,7 +3,7 @@
 import argparse
 
 from .console import Console
-from .flags import add_network, add_precision, positive, prepare, size
+from .flags import add_network, add_precision, natural, positive, prepare, size
 
 PATIENCE = "with --map: end after N measurements without a better one"
 AUTO_BATCH = "as few subdivisions as fit into memory; the batch stays as it is"
@@ -11,6 +11,7 @@ ON_NAN = "at a loss or gradient that is not finite: stop (default), or skip the 
 RESUME = "go on from this checkpoint; without CKPT from the newest good one in the output folder"
 CACHE = "keep decoded images in so much memory, shared by the workers: 500M, 8G"
 SAVE = "iterations between checkpoints; default: savelast of the .data file, or 100"
+LOG_GRADIENTS = "write each layer's gradient norm every N iterations: OUT/gradients.csv"
 KEEP = "older checkpoints to keep (default: 1)"
 
 
@@ -43,6 +44,7 @@ def add(commands):
     command.add_argument("--auto-batch", action="store_true", help=AUTO_BATCH)
     command.add_argument("--on-nan", choices=("stop", "skip"), help=ON_NAN)
     command.add_argument("--tensorboard", action="store_true", help="also write OUT/tensorboard")
+    command.add_argument("--log-gradients", type=positive, metavar="N", help=LOG_GRADIENTS)
     _add_resume(command)
     command.set_defaults(run=run)
 
@@ -53,14 +55,6 @@ def _add_resume(command):
     begin.add_argument("--fresh", action="store_true", help="write over an unfinished training")
     command.add_argument("--save-every", type=positive, metavar="N", help=SAVE)
     command.add_argument("--keep", type=natural, default=1, metavar="N", help=KEEP)
-
-
-def natural(text):
-    """An integer of at least 0."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected an integer of at least 0, got {text}")
-    return value
 
 
 def hours(text):

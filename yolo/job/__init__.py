@@ -164,6 +164,7 @@ def plan_of(args, options, source, out, name, record):
         patience=args.patience,
         max_hours=args.max_hours,
         tensorboard=args.tensorboard,
+        log_gradients=args.log_gradients,
         record=record,
     )
 

@@ -6,7 +6,7 @@ step         forward and backward passes         finite    numbers that are not 
 progress     what is asked, where it stands      metrics   metrics.csv
 output       the files of a run                  board     TensorBoard
 state        what a checkpoint holds             stop      Ctrl-C and SIGTERM
-sizes        `random`: changing sizes
+sizes        `random`: changing sizes           gradients gradients.csv
 """
 
 from .memory import fit_subdivisions

@@ -16,8 +16,9 @@ EVIDENCE = 10  # mini-batches that are kept of them
 
 class Iterations:
     """Base of Trainer, which sets what is used here: the network with its optimizer, schedule,
-    average and sizes; `open_batches`, `output`, `progress`, `plan`; `position`, the images that
-    were handed out, and `whole`, False while an iteration is under way."""
+    average and sizes; `open_batches`, `output`, `progress`, `plan`, `gradients` or None;
+    `position`, the images that were handed out, and `whole`, False while an iteration is under
+    way."""
 
     def iterate(self):
         """One iteration, in smaller mini-batches where memory does not suffice."""
@@ -53,6 +54,9 @@ class Iterations:
         else:
             net.iteration += 1
             self.progress.rate = self.schedule.rate(net.iteration)
+            if self.gradients:
+                with self.output.attempt("gradients.csv"):
+                    self.gradients.book(net.iteration, outcome.images)
             self.optimizer.step(self.progress.rate, outcome.images)
             self.average.update(net.iteration)
             self.progress.skipped_in_row = 0

@@ -29,6 +29,7 @@ class Plan:
     patience: int | None = None  # measurements without a better mAP before the run ends
     max_hours: float | None = None
     tensorboard: bool = False
+    log_gradients: int | None = None  # iterations between lines of gradients.csv; None: no file
     record: dict = field(default_factory=dict)  # kept in the checkpoint: flags, data, names
 
 

@@ -19,6 +19,7 @@ from ..optimizer import DarknetSGD
 from ..schedule import Schedule
 from .average import Average
 from .board import Board
+from .gradients import Gradients
 from .iterations import Iterations
 from .metrics import columns
 from .output import Output
@@ -62,6 +63,9 @@ class Trainer(Iterations):
         self.optimizer = DarknetSGD(net)
         self.average = Average(net)
         self.output = Output(plan, columns(net), texts, say)
+        self.gradients = None
+        if plan.log_gradients:
+            self.gradients = Gradients(net, plan.out / "gradients.csv", plan.log_gradients)
         self.progress = Progress(iteration=net.iteration)
         self.position, self.booked = net.seen, net.iteration
         if checkpoint:
@@ -78,6 +82,8 @@ class Trainer(Iterations):
             restore(self, checkpoint)
         elif net.iteration:
             self._earlier_rows()
+        if self.gradients:
+            self.gradients.begin()
 
     def _earlier_rows(self):
         """A run that starts from the weights of an earlier one in the same folder goes on in its
@@ -138,7 +144,7 @@ class Trainer(Iterations):
             self.output.chart(self.net.options.max_batches)
 
     def _close(self):
-        for part in (self.batches, self.board, self.output):
+        for part in (self.batches, self.board, self.gradients, self.output):
             if part is not None:
                 part.close()
 
