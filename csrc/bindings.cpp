@@ -104,6 +104,21 @@ void bias_act_backward(const Planes& s, int itemsize, Address grad_y, Address x,
     });
 }
 
+void prelu_forward(const Planes& s, int itemsize, Address x, Address slope, Address y,
+                   int threads) {
+    typed(itemsize, [&](auto t) {
+        cpu::prelu_forward<decltype(t)>({s[0], s[1], s[2]}, At{x}, At{slope}, At{y}, threads);
+    });
+}
+
+void prelu_backward(const Planes& s, int itemsize, Address grad_y, Address x, Address slope,
+                    Address grad_x, Address grad_slope, int threads) {
+    typed(itemsize, [&](auto t) {
+        cpu::prelu_backward<decltype(t)>({s[0], s[1], s[2]}, At{grad_y}, At{x}, At{slope},
+                                         At{grad_x}, At{grad_slope}, threads);
+    });
+}
+
 void channel_sums(const Planes& s, int itemsize, Address x, Address sums, int threads) {
     typed(itemsize, [&](auto t) {
         cpu::channel_sums<decltype(t)>({s[0], s[1], s[2]}, At{x}, At{sums}, threads);
@@ -264,6 +279,8 @@ PYBIND11_MODULE(_C, m) {
 
     m.def("bias_act_forward", &bias_act_forward, unlocked());
     m.def("bias_act_backward", &bias_act_backward, unlocked());
+    m.def("prelu_forward", &prelu_forward, unlocked());
+    m.def("prelu_backward", &prelu_backward, unlocked());
     m.def("channel_sums", &channel_sums, unlocked());
     m.def("batch_statistics", &batch_statistics, unlocked());
     m.def("norm_act_forward", &norm_act_forward, unlocked());

@@ -7,12 +7,13 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "yolo"
 ROWS = (
-    ("errors", "legible", "_C", "cfg", "boxes", "schedule", "files", "options"),
+    ("errors", "legible", "_C", "cfg", "boxes", "schedule", "files", "options", "face_kinds"),
     ("ops", "detections", "drawing", "data", "saving", "convert"),
     ("layers", "loss", "optimizer"),
     ("network",),
     ("weights", "checkpoint", "plot", "figures", "summary"),
     ("predict", "evaluate", "classify", "plan", "gradcheck", "trace", "inspection", "view"),
+    ("faces",),
     ("train", "export", "job", "benchmark"),
     ("commands",),
     ("__main__", "__init__"),

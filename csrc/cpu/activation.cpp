@@ -45,6 +45,26 @@ void bias_act_backward(const PlaneShape& shape, const T* grad_y, const T* x, con
 }
 
 template <typename T>
+void prelu_forward(const PlaneShape& shape, const T* x, const T* slope, T* y, int threads) {
+    each_piece(shape, threads, [&](int64_t c, int64_t at, int64_t count) {
+        rows<T>().prelu(x + at, slope[c], y + at, count);
+    });
+}
+
+template <typename T>
+void prelu_backward(const PlaneShape& shape, const T* grad_y, const T* x, const T* slope, T* grad_x,
+                    T* grad_slope, int threads) {
+    parallel(threads, shape.c, [&](int64_t c, int) {
+        double sum = 0;
+        for (int64_t n = 0; n < shape.n; ++n) {
+            int64_t at = (n * shape.c + c) * shape.pixels;
+            sum += rows<T>().prelu_grad(grad_y + at, x + at, slope[c], grad_x + at, shape.pixels);
+        }
+        grad_slope[c] = static_cast<T>(sum);
+    });
+}
+
+template <typename T>
 void channel_sums(const PlaneShape& shape, const T* x, T* sums, int threads) {
     parallel(threads, shape.c, [&](int64_t c, int) {
         double sum = 0;
@@ -59,6 +79,8 @@ void channel_sums(const PlaneShape& shape, const T* x, T* sums, int threads) {
     template void bias_act_forward<T>(const PlaneShape&, const T*, const T*, Activation, T*, int); \
     template void bias_act_backward<T>(const PlaneShape&, const T*, const T*, const T*,            \
                                        Activation, T*, int);                                       \
+    template void prelu_forward<T>(const PlaneShape&, const T*, const T*, T*, int);                \
+    template void prelu_backward<T>(const PlaneShape&, const T*, const T*, const T*, T*, T*, int); \
     template void channel_sums<T>(const PlaneShape&, const T*, T*, int);
 INSTANTIATE(float)
 INSTANTIATE(double)

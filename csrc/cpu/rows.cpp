@@ -53,6 +53,19 @@ double sum_of(int64_t n, Value value) {
 }
 
 template <typename T>
+void prelu(const T* x, T slope, T* y, int64_t n) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) y[i] = x[i] > 0 ? x[i] : slope * x[i];
+}
+
+template <typename T>
+double prelu_grad(const T* grad_y, const T* x, T slope, T* grad_x, int64_t n) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) grad_x[i] = x[i] > 0 ? grad_y[i] : slope * grad_y[i];
+    return sum_of<T>(n, [=](int64_t i) { return x[i] > 0 ? T(0) : grad_y[i] * x[i]; });
+}
+
+template <typename T>
 void moments(const T* x, int64_t n, Moments& sum) {
     for (int64_t start = 0; start < n; start += CHUNK) {
         int64_t count = start + CHUNK < n ? CHUNK : n - start;
@@ -219,21 +232,10 @@ void largest_at(const T* x, int64_t step, int32_t first, const int32_t* from, T*
 }
 
 template <typename T>
-constexpr Rows<T> TABLE = {bias_act<T>,
-                           bias_act_grad<T>,
-                           moments<T>,
-                           norm_act<T>,
-                           norm_act_sums<T>,
-                           norm_act_grad<T>,
-                           sum<T>,
-                           add<T>,
-                           gather<T>,
-                           scatter<T>,
-                           multiply_gather<T>,
-                           multiply_scatter<T>,
-                           dot<T>,
-                           largest<T>,
-                           largest_at<T>};
+constexpr Rows<T> TABLE = {
+    bias_act<T>,        bias_act_grad<T>,    prelu<T>, prelu_grad<T>, moments<T>,   norm_act<T>,
+    norm_act_sums<T>,   norm_act_grad<T>,    sum<T>,   add<T>,        gather<T>,    scatter<T>,
+    multiply_gather<T>, multiply_scatter<T>, dot<T>,   largest<T>,    largest_at<T>};
 
 }  // namespace
 

@@ -45,6 +45,11 @@ struct Rows {
     // grad_x = grad_y * f'(x + bias)
     void (*bias_act_grad)(Activation f, const T* grad_y, const T* x, T bias, T* grad_x, int64_t n);
 
+    // y = x where x > 0, else slope * x
+    void (*prelu)(const T* x, T slope, T* y, int64_t n);
+    // grad_x of it; returns grad_slope, the sum of grad_y * x where x <= 0
+    double (*prelu_grad)(const T* grad_y, const T* x, T slope, T* grad_x, int64_t n);
+
     void (*moments)(const T* x, int64_t n, Moments& sum);
     // y = f(u)
     void (*norm_act)(Activation f, const T* x, const Channel<T>& channel, T* y, int64_t n);

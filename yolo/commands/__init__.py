@@ -9,6 +9,7 @@ from . import (
     data,
     detect,
     export,
+    faces,
     gradcheck,
     map,
     plot,
@@ -21,6 +22,6 @@ from . import (
 )
 
 COMMANDS = (
-    *(summary, train, detect, classify, map, valid, recall),
+    *(summary, train, detect, classify, faces, map, valid, recall),
     *(data, anchors, export, benchmark, gradcheck, trace, plot, cfg, weights),
 )

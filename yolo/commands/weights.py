@@ -21,7 +21,9 @@ def add(commands):
     info.add_argument("--download", metavar="TO", help="fetch the published weights NAME")
     info.set_defaults(run=run_info)
 
-    convert = _tool(parts, "convert", run_convert, ".weights <-> .safetensors, by the names' ends")
+    convert = _tool(
+        parts, "convert", run_convert, ".weights <-> .safetensors, MTCNN's .npz -> both"
+    )
     convert.add_argument(
         "--partial", action="store_true", help="take what fits, and say what does not"
     )
@@ -107,13 +109,16 @@ def _describe(path, cfg):
 
 
 def run_convert(args):
-    from ..weights import darknet, save, tensors
+    from ..weights import darknet, mtcnn, save, tensors
 
     net = _network(args.cfg)
     version = darknet.VERSION
-    if Path(args.file).suffix.lower() == tensors.SUFFIX:
+    kind = Path(args.file).suffix.lower()
+    if kind == tensors.SUFFIX:
         print(tensors.load(net, args.file, partial=args.partial))
         version = tensors.version_of(args.file)
+    elif kind == mtcnn.SUFFIX:
+        mtcnn.load(net, args.file)
     else:
         darknet.load(net, args.file, strict=not args.partial)
         version = darknet.header_of(args.file).version

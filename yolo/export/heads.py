@@ -100,6 +100,12 @@ def softmax(graph, layer, x):
     return graph.reshape(graph.add("Softmax", [x], axis=2), total, 1, 1)
 
 
+def mtcnn(graph, layer, x):
+    """[mtcnn]: softmax over the first two channels."""
+    scores = graph.add("Softmax", [graph.slice(x, 0, 2)], axis=1)
+    return graph.add("Concat", [scores, graph.slice(x, 2, layer.entries)], axis=1)
+
+
 # ---- from outputs to boxes (batch, n, 4) xyxy and scores (batch, n, classes) ----
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from ..layers.batchnorm import EPS
 from .activations import activate
 from .graph import array, refusal
-from .heads import activated, detection, softmax
+from .heads import activated, detection, mtcnn, softmax
 
 
 def convolutional(graph, layer, x):
@@ -126,6 +126,10 @@ def activation(graph, layer, x):
     return activate(graph, layer, x)
 
 
+def prelu(graph, layer, x):
+    return graph.add("PRelu", [x, graph.constant(array(layer.slope)[:, np.newaxis, np.newaxis])])
+
+
 def reorg(graph, layer, x):
     """YOLOv2's order: the input's buffer is read as if it had other sizes."""
     if layer.reverse:
@@ -185,7 +189,9 @@ LAYERS = {
     "Implicit": implicit,
     "LocalAvgpool": local_avgpool,
     "Maxpool": maxpool,
+    "Mtcnn": mtcnn,
     "Normalization": normalization,
+    "Prelu": prelu,
     "Region": activated,
     "Reorg": reorg,
     "Reorg3d": reorg3d,

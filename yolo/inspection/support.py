@@ -28,6 +28,7 @@ SMALLEST = {
     "region": ("[conv]\nfilters=6\n", "classes=1\nnum=1\nanchors=1,1"),
     "detection": ("[connected]\noutput=6\n", "classes=1\nside=1\nnum=1\ncoords=4"),
     "crop": ("", "crop_height=4\ncrop_width=4"),
+    "mtcnn": ("[conv]\nfilters=6\n", ""),
     "crnn": ("", "pad=1"),
     "conv_lstm": ("", "pad=1"),
 }
@@ -42,6 +43,7 @@ TRAINING = {
     *("thresh", "bias_match", "classfix", "coord_scale", "object_scale", "noobject_scale"),
     *("class_scale", "noloss", "type", "scale", "flip", "dontload", "dontloadscales"),
     *("angle", "saturation", "exposure", "shift", "mean", "std", "state_constrain", "forced"),
+    *("face_scale", "box_scale", "landmark_scale", "hardest", "slope"),
 }
 ALIKE = {"scale": ("upsample", "detection")}  # sections in which such a key means more
 
@@ -59,7 +61,7 @@ def matrix():
 
 HEAD = """# What is supported
 
-Every section and key that Darknet knows. *Parsed*: the file is accepted. *Inference*, *training*,
+Every section and key that Darknet knows; [prelu] and [mtcnn] are this package's own. *Parsed*: the file is accepted. *Inference*, *training*,
 *export* (ONNX): the section or key has the effect that it has in Darknet; where it has another, see
 [darknet-differences.md](darknet-differences.md). Refused means an error with file and line as soon
 as the key is anything but 0; any key that stands in no table is warned of, with the nearest known

@@ -21,7 +21,9 @@ from .local import Local
 from .local_avgpool import LocalAvgpool
 from .lstm import Lstm
 from .maxpool import pool
+from .mtcnn import Mtcnn
 from .normalization import Normalization
+from .prelu import Prelu
 from .rare_convolutional import convolution
 from .region import Region
 from .reorg import Reorg, Reorg3d
@@ -65,7 +67,9 @@ LAYERS = {
     "lstm": Lstm,
     "max": pool,
     "maxpool": pool,
+    "mtcnn": Mtcnn,
     "normalization": Normalization,
+    "prelu": Prelu,
     "region": Region,
     "reorg": Reorg,
     "reorg3d": Reorg3d,

@@ -13,6 +13,7 @@ from .packed_conv import conv_bias_act, conv_norm_act
 from .packed_conv import fits as fits_packed
 from .pool import avgpool, maxpool2d
 from .precision import PrecisionError, precision, precision_for
+from .prelu import prelu
 from .reorg import reorg, reorg3d
 from .shapes import ShapeError
 from .upsample import upsample
@@ -43,6 +44,7 @@ __all__ = [
     "maxpool2d",
     "precision",
     "precision_for",
+    "prelu",
     "reorg",
     "reorg3d",
     "unpack",

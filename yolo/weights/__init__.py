@@ -2,20 +2,24 @@
 
 from pathlib import Path
 
-from . import darknet, tensors
+from . import darknet, mtcnn, tensors
 from .darknet import VERSION, Header, WeightsError, count
 
 __all__ = ["VERSION", "Header", "WeightsError", "count", "load", "save"]
 
 
 def load(net, path, cutoff=None, strict=False):
-    """Fills a network from a .weights or .safetensors file; returns how many layers it covers.
+    """Fills a network from a .weights or .safetensors file, or one of MTCNN's .npz files; returns
+    how many layers it covers.
 
     cutoff: only so many layers; strict: the file must hold all of them.
     """
     kind = Path(path).suffix.lower()
     if kind == tensors.SUFFIX:
         tensors.load(net, path)
+        return len(net.layers)
+    if kind == mtcnn.SUFFIX:
+        mtcnn.load(net, path)
         return len(net.layers)
     if kind in tensors.PICKLES:
         raise WeightsError(

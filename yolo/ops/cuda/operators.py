@@ -11,6 +11,7 @@ import torch
 
 from ..operator import implement
 from ..precision import precision, sum_type
+from ..prelu import prelu_backward, prelu_forward
 from ..shapes import conv_shape, pool_shape
 from .choose import choose
 from .kernels import CudaError, Kernels
@@ -200,6 +201,8 @@ IMPLEMENTATIONS = {
         norm_act_backward,
         bias_act_forward,
         bias_act_backward,
+        prelu_forward,
+        prelu_backward,
         channel_sums,
         maxpool_forward,
         maxpool_backward,
