@@ -61,12 +61,13 @@ def matrix():
 
 HEAD = """# What is supported
 
-Every section and key that Darknet knows; [prelu] and [mtcnn] are this package's own. *Parsed*: the file is accepted. *Inference*, *training*,
-*export* (ONNX): the section or key has the effect that it has in Darknet; where it has another, see
-[darknet-differences.md](darknet-differences.md). Refused means an error with file and line as soon
-as the key is anything but 0; any key that stands in no table is warned of, with the nearest known
-one. Sequences for recurrent sections come from the caller: the data loader gives single images.
-This page is written by `python -m yolo.inspection.support`.
+Every section and key that Darknet knows; [prelu] and [mtcnn] are this package's own. *Parsed*: the
+file is accepted. *Inference*, *training*, *export* (ONNX): the section or key has the effect that
+it has in Darknet; where it has another, see [darknet-differences.md](darknet-differences.md).
+Refused means an error with file and line as soon as the key is anything but 0; any key that stands
+in no table is warned of, with the nearest known one. Sequences for recurrent sections come from the
+caller: the data loader gives single images. This page is written by `python -m
+yolo.inspection.support`.
 
 ## Sections
 """
