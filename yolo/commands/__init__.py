@@ -14,6 +14,7 @@ from . import (
     map,
     plot,
     recall,
+    serve,
     summary,
     trace,
     train,
@@ -22,6 +23,6 @@ from . import (
 )
 
 COMMANDS = (
-    *(summary, train, detect, classify, faces, map, valid, recall),
+    *(summary, train, detect, serve, classify, faces, map, valid, recall),
     *(data, anchors, export, benchmark, gradcheck, trace, plot, cfg, weights),
 )

@@ -1,0 +1,80 @@
+"""One connection: uvicorn's, with an end to what clients may leave open."""
+
+import json
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+LINGER = 3.0  # seconds in which the rest of a refused upload is read away
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
+
+
+class Connection(H11Protocol):
+    """A connection that is cut off when, for `idle_seconds`, it neither completes the head of a
+    request nor reads its answer. While a request is worked on, its own time limits hold.
+
+    `limits` and `metrics` are set by the server, in a class made for it.
+    """
+
+    limits = metrics = None
+    _timer = None
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self._cut_after(self.limits.idle_seconds)
+        if len(self.connections) > self.limits.connections:
+            self.metrics.dropped += 1
+            transport.write(FULL)
+            transport.close()
+
+    def data_received(self, data):
+        # In pieces, since a head that arrives whole is not held against the limit.
+        for start in range(0, len(data), self.limits.head):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + self.limits.head])
+        self._keep_while_working()
+
+    def on_response_complete(self):
+        # A client that is still sending may miss the answer if the connection closes at once.
+        unread = self.conn.their_state is h11.SEND_BODY
+        self._cut_after(LINGER if unread else self.limits.idle_seconds)
+        super().on_response_complete()
+        self._keep_while_working()
+
+    def pause_writing(self):
+        super().pause_writing()
+        self._cut_after(self.limits.idle_seconds)
+
+    def resume_writing(self):
+        super().resume_writing()
+        self._keep_while_working()
+
+    def connection_lost(self, exc):
+        super().connection_lost(exc)
+        self._timer.cancel()
+
+    def send_400_response(self, msg):
+        """What is no HTTP. Where an answer has begun already, only the end of it is left."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            content = {"error": {"status": 400, "code": "bad_request", "message": msg}}
+            body = json.dumps(content).encode()
+            head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
+            head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            self.transport.write(head.encode() + body)
+            self.metrics.answers["other", 400] += 1
+        self.transport.close()
+
+    def _keep_while_working(self):
+        """No end is set while a request is worked on and its answer can be written."""
+        working = self.cycle is not None and not self.cycle.response_complete
+        if working and not self.flow.write_paused:
+            self._timer.cancel()
+
+    def _cut_after(self, seconds):
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, self.transport.abort)
