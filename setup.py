@@ -41,6 +41,7 @@ SOURCES = [
     "cpu/packed/spatial_training.cpp",
     "cpu/pool.cpp",
     "cpu/reorg.cpp",
+    "cpu/roi.cpp",
     "cpu/threads.cpp",
     "cpu/upsample.cpp",
     "packed_bindings.cpp",
@@ -94,7 +95,8 @@ def build_cuda(nvcc, folder, target):
     """csrc/cuda -> one shared library with the CUDA runtime inside, opened only when needed."""
     folder.mkdir(parents=True, exist_ok=True)
     flags = ["-std=c++17", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden,-Wall", *cuda_targets()]
-    newest = max(path.stat().st_mtime for path in (CSRC / "cuda").iterdir())
+    read = [*(CSRC / "cuda").iterdir(), *CSRC.glob("*.h")]
+    newest = max(path.stat().st_mtime for path in read)
 
     def compile_one(source):
         result = folder / f"{source.stem}.o"

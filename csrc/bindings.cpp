@@ -15,6 +15,7 @@
 #include "cpu/norm_act.h"
 #include "cpu/pool.h"
 #include "cpu/reorg.h"
+#include "cpu/roi.h"
 #include "cpu/rows.h"
 #include "cpu/threads.h"
 #include "cpu/upsample.h"
@@ -216,6 +217,42 @@ void reorg(const ReorgSizes& s, bool pack, int itemsize, Address x, Address y, i
     });
 }
 
+using RoiSizes = std::array<int64_t, 8>;  // n, c, h, w, regions, p, q, samples
+
+cpu::RoiShape roi_shape(const RoiSizes& s) {
+    return {s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]};
+}
+
+void roi_align_forward(const RoiSizes& s, int itemsize, Address x, Address rois, Address y,
+                       int threads) {
+    typed(itemsize, [&](auto t) {
+        cpu::roi_align_forward<decltype(t)>(roi_shape(s), At{x}, At{rois}, At{y}, threads);
+    });
+}
+
+void roi_align_backward(const RoiSizes& s, int itemsize, Address grad_y, Address rois,
+                        Address grad_x, int threads) {
+    typed(itemsize, [&](auto t) {
+        cpu::roi_align_backward<decltype(t)>(roi_shape(s), At{grad_y}, At{rois}, At{grad_x},
+                                             threads);
+    });
+}
+
+void roi_pool_forward(const RoiSizes& s, int itemsize, Address x, Address rois, Address y,
+                      Address at, int threads) {
+    typed(itemsize, [&](auto t) {
+        cpu::roi_pool_forward<decltype(t)>(roi_shape(s), At{x}, At{rois}, At{y}, At{at}, threads);
+    });
+}
+
+void roi_pool_backward(const RoiSizes& s, int itemsize, Address grad_y, Address rois, Address at,
+                       Address grad_x, int threads) {
+    typed(itemsize, [&](auto t) {
+        cpu::roi_pool_backward<decltype(t)>(roi_shape(s), At{grad_y}, At{rois}, At{at}, At{grad_x},
+                                            threads);
+    });
+}
+
 void use_blas(Address sgemm, Address dgemm, Address get_threads, Address set_threads) {
     cpu::use_blas({At{sgemm}, At{dgemm}, At{get_threads}, At{set_threads}});
 }
@@ -294,6 +331,10 @@ PYBIND11_MODULE(_C, m) {
     m.def("enlarge", &enlarge, unlocked());
     m.def("block_sums", &block_sums, unlocked());
     m.def("reorg", &reorg, unlocked());
+    m.def("roi_align_forward", &roi_align_forward, unlocked());
+    m.def("roi_align_backward", &roi_align_backward, unlocked());
+    m.def("roi_pool_forward", &roi_pool_forward, unlocked());
+    m.def("roi_pool_backward", &roi_pool_backward, unlocked());
 
     packed::bind(m);
 }

@@ -27,6 +27,22 @@ def xyxy_to_xywh(boxes: Tensor) -> Tensor:
     return torch.cat(((low + high) / 2, high - low), dim=-1)
 
 
+LARGEST = 4.135  # logarithm of 1000 / 16: no box is stretched by more
+
+
+def offsets(anchors: Tensor, boxes: Tensor) -> Tensor:
+    """xywh boxes as seen from xywh anchors, both (..., 4): centres in sizes of the anchor, sizes in
+    logarithms of it (R-CNN)."""
+    center = (boxes[..., :2] - anchors[..., :2]) / anchors[..., 2:]
+    return torch.cat((center, (boxes[..., 2:] / anchors[..., 2:]).log()), dim=-1)
+
+
+def moved(anchors: Tensor, offsets: Tensor) -> Tensor:
+    """The xywh boxes that lie at `offsets` from xywh anchors."""
+    center = anchors[..., :2] + offsets[..., :2] * anchors[..., 2:]
+    return torch.cat((center, anchors[..., 2:] * offsets[..., 2:].clamp(max=LARGEST).exp()), dim=-1)
+
+
 def _edges(boxes_xywh: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     x, y, w, h = boxes_xywh.unbind(-1)
     return x - w / 2, y - h / 2, x + w / 2, y + h / 2

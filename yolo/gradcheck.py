@@ -69,7 +69,11 @@ def check_layer(layer, images=IMAGES, seed=0):
         torch.randn(images, *shape, generator=generator, dtype=torch.float64)
         for shape in layer.in_shapes
     ]
-    named = {f"input {i}": x.requires_grad_() for i, x in enumerate(inputs)}
+    named = {
+        f"input {i}": x.requires_grad_()
+        for i, x in enumerate(inputs)
+        if i not in layer.constant_inputs
+    }
     named |= {n: p for n, p in layer.named_parameters() if p.requires_grad}
 
     def forward():

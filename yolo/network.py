@@ -154,15 +154,16 @@ class Network(nn.Module):
         return [kept[index] for index in range(len(self.layers))]
 
     def _run(self, x, keep, visit=None):
-        """Runs all layers; an output that is not to be kept is dropped after its last reader."""
+        """Runs all layers; an output that is not to be kept is dropped after its last reader.
+
+        visit(layer, inputs) may give the output itself, or None."""
         self._check_input(x)
         outputs = {-1: x}
         for layer in self.layers:
             inputs = _readable(layer, [outputs[source] for source in layer.sources])
-            if visit:
-                visit(layer, inputs)
+            made = visit(layer, inputs) if visit else None
             if layer.index in keep or layer.index not in self._unread:
-                y = self._step(layer, inputs)
+                y = self._step(layer, inputs) if made is None else made
                 packed = isinstance(y, Packed)
                 outputs[layer.index] = y.expect(self._readers[layer.index]) if packed else y
             for source in self._drop[layer.index]:
@@ -189,9 +190,11 @@ class Network(nn.Module):
         heads, indices = [], []
 
         def visit(layer, inputs):
-            if hasattr(layer, "loss") and not layer.onlyforward:
-                heads.append(layer.loss(inputs[0], truth, state))
-                indices.append(layer.index)
+            if not hasattr(layer, "loss") or layer.onlyforward:
+                return None
+            heads.append(layer.loss(*inputs, truth, state))
+            indices.append(layer.index)
+            return heads[-1].output
 
         with layout(self.layout if self.training else "planar"):
             self._run(x, keep=(), visit=visit)

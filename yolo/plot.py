@@ -2,6 +2,8 @@
 
 import io
 import math
+import re
+from itertools import accumulate, cycle
 
 import cv2
 import numpy as np
@@ -12,6 +14,9 @@ from matplotlib.ticker import LogFormatter
 from .files import atomic
 
 LOSS, AVERAGE, MEAN_AP, RATE = "#b9cbe6", "#1f4e9c", "#c8402f", "#8a8a8a"
+PART = re.compile(r"(.+-loss)_(\d+)")  # of the loss of one layer
+PARTS = ("#3a923a", "#9467bd", "#e08214", "#17a2b8")
+SMOOTH = 0.9  # of the parts, as of the average loss
 POINTS = 2000  # drawn of a long run; more would not be told apart
 
 
@@ -19,8 +24,8 @@ def chart(table, path, max_batches=None, title=None, score="mAP"):
     """Writes loss, average loss, mAP and learning rate over the iterations as a PNG.
 
     table: name -> numbers, one an iteration: "iteration", "loss", "avg_loss", "rate", and "map"
-    (0..1), as in metrics.csv; what is missing or not finite is left out.  max_batches: right end
-    of the axis.  score: what "map" is called (classifiers: top 1).  The file is replaced in one
+    (0..1), as in metrics.csv, and parts of the loss such as "class-loss_19", of layer 19, if there
+    are any; what is missing or not finite is left out.  max_batches: right end of the axis.  score: what "map" is called (classifiers: top 1).  The file is replaced in one
     step, so that a viewer never meets half of it.
     """
     figure = Figure(figsize=(10, 6), dpi=100, layout="constrained")
@@ -44,6 +49,7 @@ def _draw_loss(axes, table, max_batches):
         x, y = column(table, key, positive=True)
         dot = "o" if len(x) == 1 else ""  # a line needs two points to be seen
         axes.plot(*thinned(x, y), color=colour, linewidth=width, marker=dot, label=name)
+    _draw_parts(axes, table)
     axes.set_yscale("log")
     axes.set_xlabel("iteration")
     axes.set_ylabel("loss", color=AVERAGE)
@@ -57,11 +63,34 @@ def _draw_loss(axes, table, max_batches):
     axes.legend(loc="lower left", frameon=False)
 
 
+def _draw_parts(axes, table):
+    """The averages of what the loss is made of, where the layers with a loss say so."""
+    for colour, (name, (x, y)) in zip(cycle(PARTS), _parts(table).items(), strict=False):
+        axes.plot(*thinned(x, y), color=colour, linewidth=1.0, label=name)
+
+
+def _parts(table):
+    """Label -> (iterations, averages)."""
+    found = {}
+    for key in table:
+        match = PART.fullmatch(key)
+        x, y = column(table, key, positive=True) if match else ((), ())
+        if len(x):
+            name = f"layer {match[2]}, {match[1].replace('-', ' ')}"
+            found[name] = x, np.array(list(accumulate(y, _smooth)))
+    return found
+
+
+def _smooth(average, value):
+    return SMOOTH * average + (1 - SMOOTH) * value
+
+
 def _bounds(table):
     """Of the loss axis: all averages, and 99 in 100 losses; single peaks are cut off."""
     losses, averages = column(table, "loss", True)[1], column(table, "avg_loss", True)[1]
     if not len(losses):
         return 0.1, 10.0
+    averages = np.concatenate([averages, *(y for _, y in _parts(table).values())])
     shown = np.concatenate([averages, np.quantile(losses, [0.005, 0.995])])
     return shown.min() / 1.3, shown.max() * 1.3
 

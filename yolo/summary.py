@@ -35,7 +35,8 @@ def _row(layer, field):
         "size": size,
         "input": list(layer.in_shapes[0]),
         "output": list(layer.out_shape),
-        "bflops": layer.flops() / 1e9,
+        "rows": layer.rows,
+        "bflops": layer.rows * layer.flops() / 1e9,
         "parameters": sum(p.numel() for p in layer.parameters()),
         "stored": sum(tensor.numel() for tensor in layer.stored()),
         "receptive_field": field,
@@ -58,8 +59,9 @@ def training_bytes(net):
     needs of each layer, and the gradients in flight between the two largest layers."""
     parameters = 3 * sum(p.numel() for p in net.parameters())
     parameters += sum(b.numel() for b in net.buffers())
-    largest = max(prod(layer.out_shape) for layer in net.layers)
-    image = prod(net.input_shape) + sum(layer.saved() for layer in net.layers) + 2 * largest
+    largest = max(layer.trained_rows * prod(layer.out_shape) for layer in net.layers)
+    saved = sum(layer.trained_rows * layer.saved() for layer in net.layers)
+    image = prod(net.input_shape) + saved + 2 * largest
     return FLOAT * (parameters + net.options.mini_batch * image)
 
 
@@ -75,7 +77,8 @@ def _line(row):
     flops = f"{row['bflops']:.3f}" if row["bflops"] else ""
     sizes = _sizes(row["input"]), _sizes(row["output"])
     names = row["index"], row["type"], row["filters"], row["size"]
-    return _columns(*names, *sizes, flops, row["receptive_field"])
+    many = f"  x {row['rows']} regions" if row["rows"] > 1 else ""
+    return _columns(*names, *sizes, flops, row["receptive_field"]) + many
 
 
 def _columns(index, name, filters, size, before, after, flops, field):

@@ -8,6 +8,14 @@ from ..layers import LAYERS
 from ..layers.head import AnchorHead, Head
 from .source import detection_heads
 
+# What says how many channels a layer gives
+OUTPUT_KEYS = {
+    "convolutional": "filters",
+    "conv": "filters",
+    "connected": "output",
+    "conn": "output",
+}
+
 
 def override(sections, args):
     """Writes the flags into the cfg's sections, so that the cfg kept beside the weights is the
@@ -44,25 +52,26 @@ def freeze(sections, layers):
 
 
 def set_classes(sections, classes):
-    """Gives every head over a grid `classes`, and the convolution before it the filters it
-    needs."""
+    """Gives every head `classes`, and the layer before it the outputs that it needs."""
     heads = [(i, LAYERS.get(s.name)) for i, s in enumerate(sections)]
     heads = [(i, kind) for i, kind in heads if isinstance(kind, type) and issubclass(kind, Head)]
     if not heads:
         raise sections[0].error("--classes: the network has no head such as [yolo]")
     for i, kind in heads:
         head, before = sections[i], sections[i - 1]
-        if not issubclass(kind, AnchorHead):
+        wanted = kind.inputs_for(head, classes)
+        if wanted is None:
             raise head.error(
                 "--classes: cannot change this network, whose last layer has a weight for each "
                 "value of each cell; set classes here, and output=side^2 * (5 * num + classes) in "
                 "the [connected] before it"
             )
-        if before.name not in ("convolutional", "conv"):
-            raise head.error(f"--classes: [convolutional] expected before it, got [{before.name}]")
-        count = len(head.ints("mask", None) or range(head.int("num", 1)))
+        if before.name not in OUTPUT_KEYS:
+            raise head.error(
+                f"--classes: [convolutional] or [connected] expected before it, got [{before.name}]"
+            )
         head.set("classes", classes)
-        before.set("filters", count * (kind.objectness_entry + 1 + classes))
+        before.set(OUTPUT_KEYS[before.name], wanted)
 
 
 def set_anchors(net, dataset, console):

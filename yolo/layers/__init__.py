@@ -12,6 +12,7 @@ from .crop import Crop
 from .detection import Detection
 from .dropout import Dropout
 from .empty import Empty
+from .fast_rcnn import FastRcnn
 from .gaussian_yolo import GaussianYolo
 from .gru import Gru
 from .history import History
@@ -28,7 +29,10 @@ from .rare_convolutional import convolution
 from .region import Region
 from .reorg import Reorg, Reorg3d
 from .rnn import Rnn
+from .roi_align import RoiAlign
+from .roi_pool import RoiPool
 from .route import Route
+from .rpn import Rpn
 from .sam import Sam
 from .scale_channels import ScaleChannels
 from .shortcut import Shortcut
@@ -57,6 +61,7 @@ LAYERS = {
     "detection": Detection,
     "dropout": Dropout,
     "empty": Empty,
+    "fast_rcnn": FastRcnn,
     "gru": Gru,
     "history": History,
     "implicit": Implicit,
@@ -74,7 +79,10 @@ LAYERS = {
     "reorg": Reorg,
     "reorg3d": Reorg3d,
     "rnn": Rnn,
+    "roi_align": RoiAlign,
+    "roi_pool": RoiPool,
     "route": Route,
+    "rpn": Rpn,
     "sam": Sam,
     "scale_channels": ScaleChannels,
     "shortcut": Shortcut,

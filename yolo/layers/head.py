@@ -34,6 +34,12 @@ class Head(Layer):
         self.resize = section.float("resize", 1.0)
         self.random = section.float("random", 0.0)
 
+    @staticmethod
+    def inputs_for(section, classes):
+        """Channels that the layer before must give for so many classes; None: other keys than
+        `classes` would have to change, too."""
+        return None
+
     def saved(self):
         return 0
 
@@ -56,6 +62,11 @@ class AnchorHead(Head):
     @property
     def boxes_per_cell(self):
         return len(self.mask)
+
+    @classmethod
+    def inputs_for(cls, section, classes):
+        count = len(section.ints("mask", None) or range(section.int("num", 1)))
+        return count * (cls.objectness_entry + 1 + classes)
 
     def read_anchors(self, section):
         """anchors: (w, h), `num` of them in all heads; mask: those of this head."""

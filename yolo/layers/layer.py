@@ -10,6 +10,8 @@ from math import prod
 
 from torch import nn
 
+from ..loss.head import Averages
+
 # A network beyond these is refused before anything of it is allocated. The largest published one
 # has 272 million parameters.
 MAX_PARAMETERS = 300_000_000
@@ -24,6 +26,7 @@ class Place:
     options: object  # of [net]
     shapes: dict = field(default_factory=dict)  # index -> (C, H, W), -1 being the network's input
     layers: list = field(default_factory=list)  # those built so far
+    regions: dict = field(default_factory=dict)  # index -> roi.Regions, where outputs are of those
     changed: dict = field(default_factory=dict)  # index -> layer that works in place on it
     parameters: int = 0  # elements allocated so far
     outputs: int = 0  # elements of all outputs so far, for one image
@@ -57,7 +60,7 @@ class Place:
     def add(self, layer):
         """Takes a finished layer in, its output checked against the limits."""
         check_outputs(layer, layer.out_shape)
-        self.outputs += prod(layer.out_shape)
+        self.outputs += layer.rows * prod(layer.out_shape)
         if self.outputs > MAX_TOTAL_OUTPUTS:
             raise layer.section.error(
                 f"the outputs up to here have {self.outputs:,} elements for one image; no more "
@@ -66,6 +69,8 @@ class Place:
         if layer.in_place:
             self.changed[layer.sources[0]] = layer.index
         self.shapes[self.index] = layer.out_shape
+        if layer.regions is not None:
+            self.regions[self.index] = layer.regions
         self.layers.append(layer)
 
 
@@ -93,6 +98,9 @@ class Layer(nn.Module):
     in_place = False  # whether the input itself is changed, as [dropout] does in Darknet
     packs = False  # whether forward also takes tensors in the layout of the CPU kernels
     is_output = False  # whether calling the network returns this layer's output
+    regions = None  # roi.Regions, where forward gives an output for each of those, not each image
+    constant_inputs = ()  # numbers of the inputs that get no gradient
+    averages = Averages  # what training shows of its loss, if it has one
 
     def __init__(self, section, place):
         super().__init__()
@@ -115,7 +123,32 @@ class Layer(nn.Module):
     def begin(self, place):
         """Sets in_shapes and out_shape, once the keys that shape() needs are read."""
         self.in_shapes = [place.shapes[source] for source in self.sources]
+        self.regions = self.join(place)
         self.out_shape = self.shape(*self.in_shapes)
+
+    def join(self, place):
+        """What this layer gives an output for: the Regions of its inputs, None being images."""
+        kinds = [place.regions.get(source) for source in self.sources]
+        if any(kind is not kinds[0] for kind in kinds):
+            raise self.section.error(
+                "joins outputs of images with outputs of regions of interest, or those of two [rpn]"
+            )
+        if kinds[0] is not None and (hasattr(self, "loss") or hasattr(self, "reset")):
+            raise self.section.error(
+                "takes images, and the layer before gives regions of interest, which end in "
+                "[fast_rcnn]"
+            )
+        return kinds[0]
+
+    @property
+    def rows(self):
+        """Outputs for one image."""
+        return self.regions.proposals if self.regions else 1
+
+    @property
+    def trained_rows(self):
+        """Outputs for one image in training, at most."""
+        return self.regions.trained if self.regions else 1
 
     def resized(self, in_shapes, out_shape):
         """Takes new shapes, which shape() has approved."""
@@ -158,6 +191,13 @@ class Layer(nn.Module):
     def describe(self):
         """Columns `filters` and `size/strd(dil)` of the table."""
         return "", ""
+
+    def refer_one(self, place, key):
+        """The index of the earlier layer that one relative or absolute number names, in a list."""
+        found = self.refer(place, key)
+        if len(found) > 1:
+            raise self.section.error(f"{key} names {len(found)} layers, one is needed", key)
+        return found
 
     def refer(self, place, key):
         """Indices of earlier layers that a list of relative or absolute numbers names."""

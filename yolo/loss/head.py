@@ -55,6 +55,7 @@ class HeadLoss:
     total: Tensor  # scalar of value `cost`; its backward sends -delta to the input
     averages: Averages = field(default_factory=Averages)
     terms: dict[str, float | int] = field(default_factory=dict)  # parts of the cost, by name
+    output: Tensor | None = None  # what later layers read in training in place of forward's result
 
 
 class _Send(torch.autograd.Function):

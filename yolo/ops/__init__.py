@@ -15,6 +15,7 @@ from .pool import avgpool, maxpool2d
 from .precision import PrecisionError, precision, precision_for
 from .prelu import prelu
 from .reorg import reorg, reorg3d
+from .roi import roi_align, roi_pool
 from .shapes import ShapeError
 from .upsample import upsample
 
@@ -47,6 +48,8 @@ __all__ = [
     "prelu",
     "reorg",
     "reorg3d",
+    "roi_align",
+    "roi_pool",
     "unpack",
     "upsample",
 ]

@@ -81,7 +81,7 @@ class Lowering:
     def run(self):
         for layer in self.layers:
             lower = LOWER.get(type(layer).__name__)
-            if lower is None:
+            if lower is None or layer.regions is not None:
                 raise Unsupported(f"layer {layer.index} [{layer.section.name}] has no CUDA step")
             lower(self, layer)
 

@@ -45,6 +45,8 @@ class Lowering:
             try:
                 if lower is None:
                     raise Unsupported("no packed kernel")
+                if layer.regions is not None:
+                    raise Unsupported("an output for each region of interest")
                 lower(self, layer)
             except Unsupported as error:
                 self.fall_back(layer, str(error))

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from ..files import atomic
-from .progress import BASIC, PARTS, TIMES
+from .progress import BASIC, TIMES
 
 
 def columns(net):
     """Columns for a network: those of the run, those of each layer with a loss."""
-    heads = [layer.index for layer in net.layers if hasattr(layer, "loss")]
-    return [*BASIC, *(f"{part}_{head}" for head in heads for part in PARTS), *TIMES]
+    heads = [layer for layer in net.layers if hasattr(layer, "loss")]
+    own = [f"{part}_{head.index}" for head in heads for part in head.averages().columns()]
+    return [*BASIC, *own, *TIMES]
 
 
 class Metrics:

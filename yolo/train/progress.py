@@ -4,11 +4,8 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..loss.head import Averages
-
 BASIC = ("iteration", "loss", "avg_loss", "rate", "map", "images", "skipped")
 TIMES = ("seconds", "wait_seconds", "images_per_second")  # differ from run to run
-PARTS = tuple(Averages().columns())  # of each head
 
 
 @dataclass

@@ -22,7 +22,6 @@ import torch
 
 from .. import cfg
 from ..checkpoint import Checkpoint, CheckpointError
-from ..loss.head import Averages
 from .progress import Progress
 
 STREAM = 4  # keeps these draws apart from the loader's and those of sizes
@@ -114,7 +113,7 @@ def _restore(trainer, checkpoint):
     trainer.output.metrics.restore(tensors["metrics"], state["columns"])
     net.iteration, net.seen = state["iteration"], state["seen"]
     trainer.position, trainer.booked = state["position"], state["booked"]
-    heads = {int(layer): Averages(**sums) for layer, sums in state["heads"].items()}
+    heads = {int(i): net.layers[int(i)].averages(**sums) for i, sums in state["heads"].items()}
     trainer.progress = Progress(**state["progress"], heads=heads)
 
 
