@@ -25,8 +25,9 @@ def chart(table, path, max_batches=None, title=None, score="mAP"):
 
     table: name -> numbers, one an iteration: "iteration", "loss", "avg_loss", "rate", and "map"
     (0..1), as in metrics.csv, and parts of the loss such as "class-loss_19", of layer 19, if there
-    are any; what is missing or not finite is left out.  max_batches: right end of the axis.  score: what "map" is called (classifiers: top 1).  The file is replaced in one
-    step, so that a viewer never meets half of it.
+    are any; what is missing or not finite is left out.  max_batches: right end of the axis.  score:
+    what "map" is called (classifiers: top 1).  The file is replaced in one step, so that a viewer
+    never meets half of it.
     """
     figure = Figure(figsize=(10, 6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)

@@ -17,6 +17,7 @@ from ..options import NetOptions
 
 NET = "[net]\nwidth=8\nheight=8\nchannels=4\nmax_batches=10\n"
 TWO = "[conv]\nfilters=4\n[conv]\nfilters=4\n"
+RPN = "[conv]\nfilters=5\n[rpn]\nanchors=4,4\n"
 # (layers before, keys) of sections that need some
 SMALLEST = {
     "shortcut": (TWO, "from=-2"),
@@ -27,6 +28,13 @@ SMALLEST = {
     "Gaussian_yolo": ("[conv]\nfilters=10\n", "classes=1"),
     "region": ("[conv]\nfilters=6\n", "classes=1\nnum=1\nanchors=1,1"),
     "detection": ("[connected]\noutput=6\n", "classes=1\nside=1\nnum=1\ncoords=4"),
+    "rpn": ("[conv]\nfilters=5\n", "anchors=4,4"),
+    "roi_align": (RPN, "features=0\nrois=1"),
+    "roi_pool": (RPN, "features=0\nrois=1"),
+    "fast_rcnn": (
+        f"{RPN}[roi_pool]\nfeatures=0\nrois=1\n[connected]\noutput=6\n",
+        "classes=1\nrois=1",
+    ),
     "crop": ("", "crop_height=4\ncrop_width=4"),
     "mtcnn": ("[conv]\nfilters=6\n", ""),
     "crnn": ("", "pad=1"),
@@ -44,6 +52,8 @@ TRAINING = {
     *("class_scale", "noloss", "type", "scale", "flip", "dontload", "dontloadscales"),
     *("angle", "saturation", "exposure", "shift", "mean", "std", "state_constrain", "forced"),
     *("face_scale", "box_scale", "landmark_scale", "hardest", "slope"),
+    *("sample", "fraction", "positive_thresh", "negative_thresh", "negative_lowest", "border"),
+    *("sigma", "class_normalizer", "box_normalizer", "train_proposals"),
 }
 ALIKE = {"scale": ("upsample", "detection")}  # sections in which such a key means more
 
@@ -61,13 +71,13 @@ def matrix():
 
 HEAD = """# What is supported
 
-Every section and key that Darknet knows; [prelu] and [mtcnn] are this package's own. *Parsed*: the
-file is accepted. *Inference*, *training*, *export* (ONNX): the section or key has the effect that
-it has in Darknet; where it has another, see [darknet-differences.md](darknet-differences.md).
-Refused means an error with file and line as soon as the key is anything but 0; any key that stands
-in no table is warned of, with the nearest known one. Sequences for recurrent sections come from the
-caller: the data loader gives single images. This page is written by `python -m
-yolo.inspection.support`.
+Every section and key that Darknet knows; [prelu], [mtcnn] and those of [Faster R-CNN](rcnn.md)
+are this package's own. *Parsed*: the file is accepted. *Inference*, *training*, *export* (ONNX): the
+section or key has the effect that it has in Darknet; where it has another, see
+[darknet-differences.md](darknet-differences.md). Refused means an error with file and line as soon
+as the key is anything but 0; any key that stands in no table is warned of, with the nearest known
+one. Sequences for recurrent sections come from the caller: the data loader gives single images.
+This page is written by `python -m yolo.inspection.support`.
 
 ## Sections
 """

@@ -5,7 +5,7 @@ truth more than; negative that overlaps every truth by less than 0.3. Of each im
 half of them positive where there are enough. With p the objectness of an anchor, p* 1 or 0, and
 t, t* the offsets that it gives and should give:
 
-    L = sum over the drawn (log loss of p and p*  +  [p* = 1] sum smooth L1 of t - t*) / number drawn
+    L = mean over the drawn of (log loss of p and p*  +  [p* = 1] sum smooth L1 of t - t*)
 
 which is the paper's sum with lambda / N_reg as near 1 / N_cls as it says, and the authors' code.
 """

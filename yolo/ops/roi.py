@@ -83,7 +83,7 @@ def _pool_twin(x, rois, size):
             for left, right in cols[r]
         ]
         regions.append(torch.stack(bins, 1).unflatten(1, size))
-    return torch.stack(regions) if regions else x.new_empty((0, x.shape[1], *size))
+    return torch.stack(regions) if regions else x.flatten()[:0].view(0, x.shape[1], *size)
 
 
 def _bins(low, high, size, bins):
