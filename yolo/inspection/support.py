@@ -72,8 +72,8 @@ def matrix():
 HEAD = """# What is supported
 
 Every section and key that Darknet knows; [prelu], [mtcnn] and those of [Faster R-CNN](rcnn.md)
-are this package's own. *Parsed*: the file is accepted. *Inference*, *training*, *export* (ONNX): the
-section or key has the effect that it has in Darknet; where it has another, see
+are this package's own. *Parsed*: the file is accepted. *Inference*, *training*, *export* (ONNX):
+the section or key has the effect that it has in Darknet; where it has another, see
 [darknet-differences.md](darknet-differences.md). Refused means an error with file and line as soon
 as the key is anything but 0; any key that stands in no table is warned of, with the nearest known
 one. Sequences for recurrent sections come from the caller: the data loader gives single images.
