@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from yolo import weights
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 
@@ -42,3 +44,13 @@ def gate():
     yield made
     made.open.set()
     made.close()
+
+
+@pytest.fixture
+def files(tmp_path):
+    """[CFG, WEIGHTS] of the small network."""
+    from small_server import MICRO, NET
+
+    (tmp_path / "micro.cfg").write_text(MICRO)
+    weights.save(NET, tmp_path / "micro.weights")
+    return [str(tmp_path / "micro.cfg"), str(tmp_path / "micro.weights")]

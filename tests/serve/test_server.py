@@ -6,27 +6,19 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from small_server import MICRO, NET, Gate, encoded, picture, serving
+from small_server import NET, Gate, encoded, picture, serving
 from test_limits import Raw, post, until
 
-from yolo import weights
 from yolo.__main__ import main
 from yolo.serve.limits import Limits
 from yolo.serve.metrics import Metrics
 from yolo.serve.server import listen
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def files(tmp_path):
-    """[CFG, WEIGHTS] of the small network."""
-    (tmp_path / "micro.cfg").write_text(MICRO)
-    weights.save(NET, tmp_path / "micro.weights")
-    return [str(tmp_path / "micro.cfg"), str(tmp_path / "micro.weights")]
 
 
 def error_line(capsys):
@@ -85,17 +77,27 @@ def test_what_was_asked_is_answered_before_the_end():
         assert not live.server.force_exit
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_program_with_exit_code_0(files, number):
+@contextmanager
+def started(files, *flags):
+    """(process, port) of the command, run as a user runs it."""
     with subprocess.Popen(
-        [sys.executable, "-m", "yolo", "serve", *files, "--port", "0", "--threads", "1"],
+        [sys.executable, "-m", "yolo", "serve", *files, "--port", "0", "--threads", "1", *flags],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        line = process.stdout.readline()
-        port = int(line.split()[0].rpartition(":")[2])
+        try:
+            yield process, int(process.stdout.readline().split()[0].rpartition(":")[2])
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
+def test_a_signal_ends_the_program_with_exit_code_0(files, number):
+    with started(files) as (process, port):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         connection.request("POST", "/detect", encoded(picture()))
         assert connection.getresponse().status == 200

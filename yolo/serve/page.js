@@ -124,7 +124,7 @@ function draw() {
   if (!now.found) return;
   const [height, width] = now.found.image_size;
   const stage = $("stage").getBoundingClientRect();
-  const scale = Math.min(stage.width / width, stage.height / height);
+  const scale = Math.min((stage.width - 28) / width, (stage.height - 28) / height);
   const dense = window.devicePixelRatio || 1;
   canvas.style.width = `${width * scale}px`;
   canvas.style.height = `${height * scale}px`;
@@ -133,10 +133,11 @@ function draw() {
   pen.setTransform(dense, 0, 0, dense, 0, 0);
   pen.imageSmoothingQuality = "high";
   if (now.picture) pen.drawImage(now.picture, 0, 0, width * scale, height * scale);
-  const those = visible().reverse(); // the surest on top
-  for (const one of those) frame(one, scale);
-  const taken = [];
-  for (const one of those.reverse()) plate(one, scale, taken, width * scale, height * scale);
+  const those = visible();
+  for (const one of [...those].reverse()) frame(one, scale); // the surest on top
+  const taken = []; // by plates: the near one chooses first, then the surest
+  those.sort((a, b) => (b === now.near) - (a === now.near));
+  for (const one of those) plate(one, scale, taken, width * scale, height * scale);
 }
 
 const dimmed = (one) => now.near && now.near !== one;
@@ -160,7 +161,7 @@ function frame(one, scale) {
   pen.globalAlpha = 1;
 }
 
-// Name and score on a plate above the box, else inside it, where no surer one has its plate.
+// Name and score on a plate above the box, else within or below it; none where there is no room.
 function plate(one, scale, taken, width, height) {
   const [x1, y1, , y2] = one.box_xyxy.map((value) => value * scale);
   pen.font = "600 13px system-ui, sans-serif";
@@ -168,10 +169,10 @@ function plate(one, scale, taken, width, height) {
   const size = [pen.measureText(text).width + 12, 20];
   const left = Math.max(0, Math.min(x1 - 1, width - size[0]));
   const tops = [y1 - 21, y1 + 2, y2 + 1, y2 - 22, ...[1, 2, 3, 4].map((n) => y1 + 2 + 21 * n)];
-  const fits = tops.filter((top) => top >= 0 && top + size[1] <= height);
-  const free = fits.find((top) => !taken.some(([l, t, w]) =>
-    left < l + w && l < left + size[0] && top < t + size[1] && t < top + size[1]));
-  const top = free ?? fits[0] ?? 0;
+  const top = tops.find((top) => top >= 0 && top + size[1] <= height
+    && !taken.some(([l, t, w]) =>
+      left < l + w && l < left + size[0] && top < t + size[1] && t < top + size[1]));
+  if (top === undefined) return;
   taken.push([left, top, size[0]]);
   pen.globalAlpha = dimmed(one) ? 0.2 : 1;
   pen.fillStyle = colour(one);
@@ -202,7 +203,7 @@ async function openCamera() {
   }
   video.srcObject = camera;
   await video.play();
-  $("camera").setAttribute("aria-pressed", true);
+  pressed(true);
   say("");
   follow();
 }
@@ -211,7 +212,12 @@ function closeCamera() {
   camera?.getTracks().forEach((track) => track.stop());
   camera = null;
   asking?.abort();
-  $("camera").setAttribute("aria-pressed", false);
+  pressed(false);
+}
+
+function pressed(on) {
+  $("camera").setAttribute("aria-pressed", on);
+  $("camera").textContent = on ? "Stop camera" : "Camera";
 }
 
 async function follow() {
@@ -227,7 +233,8 @@ async function follow() {
       const found = await ask(file);
       if (camera !== mine) return;
       Object.assign(now, { file, found, picture: await createImageBitmap(still) });
-      pace = 0.8 * pace + 200 / (performance.now() - last);
+      const rate = 1000 / (performance.now() - last);
+      pace = pace ? 0.8 * pace + 0.2 * rate : rate;
       $("timing").textContent =
         `network ${found.network.toFixed(1)} ms, ${pace.toFixed(0)} frames a second`;
       say("");
