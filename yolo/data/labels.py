@@ -55,17 +55,22 @@ def read(path, classes=None):
 
     Raises LabelError at the first fault. `classes` bounds the class numbers when given.
     """
-    boxes, problems = inspect(path, classes)
+    return checked(path, _lines(path), classes)
+
+
+def checked(path, lines, classes=None):
+    """As `read`, of lines that are there already; `path` for messages."""
+    boxes, problems = inspect(path, classes, lines)
     for problem in problems:
         if problem.fault:
             raise LabelError(str(problem))
     return boxes, problems
 
 
-def inspect(path, classes=None):
-    """(boxes, problems) of a label file: all its problems, faults too."""
+def inspect(path, classes=None, lines=None):
+    """(boxes, problems) of a label file, or of its lines: all its problems, faults too."""
     boxes, problems = [], []
-    for number, box, text in rows(path, classes):
+    for number, box, text in rows(path, classes, lines):
         if text:
             problems.append(Problem(os.fspath(path), number, text, fault=box is None))
         if box:
@@ -73,10 +78,11 @@ def inspect(path, classes=None):
     return np.array(boxes, np.float32).reshape(-1, 5), problems
 
 
-def rows(path, classes=None):
-    """(line number, box, problem) of each line that is not empty. No box and a problem: a fault.
-    An empty box and a problem: left out. A box and a problem: mended."""
-    for number, line in enumerate(_lines(path), start=1):
+def rows(path, classes=None, lines=None):
+    """(line number, box, problem) of each line that is not empty, of a file or of given lines. No
+    box and a problem: a fault. An empty box and a problem: left out. A box and a problem: mended.
+    """
+    for number, line in enumerate(_lines(path) if lines is None else lines, start=1):
         fields = line.split()
         if fields:
             yield number, *_box(fields, classes)

@@ -73,12 +73,12 @@ class DataFile:
         """Number of classes, or None where the file does not say."""
         return self.number("classes")
 
-    def number(self, key, default=None):
-        """The whole number from 1 that a key has."""
+    def number(self, key, default=None, digits=7):
+        """The whole number from 1, of up to so many digits, that a key has."""
         value = self.get(key)
         if value is None:
             return default
-        if not re.fullmatch(r"[1-9]\d{0,6}", value):
+        if not re.fullmatch(rf"[1-9]\d{{0,{digits - 1}}}", value):
             raise self.error(key, f"{key} = {shown(value)}; expected a number from 1")
         return int(value)
 

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -72,16 +73,17 @@ class _Samples:
         return len(self.dataset)
 
     def __getitem__(self, draw):
-        index, seed, size = draw
+        index, seed, size, *neighbours = draw
+        others = neighbours[0] if neighbours else range(len(self))
         rng = np.random.default_rng((*seed, 1))
         notes = Notes()
         wanted = self.augment.images_needed(rng)
-        indices = [index, *(int(i) for i in rng.integers(len(self), size=wanted - 1))]
-        samples = [self._load(i, (*seed, 2, n), notes) for n, i in enumerate(indices)]
+        indices = [index, *(others[i] for i in rng.integers(len(others), size=wanted - 1))]
+        samples = [self._load(i, (*seed, 2, n), notes, others) for n, i in enumerate(indices)]
         return self.augment.make(samples, size, rng), notes
 
-    def _load(self, index, seed, notes):
-        """The image `index`, or another one, chosen by `seed`, where it is broken."""
+    def _load(self, index, seed, notes, others):
+        """The image `index`, or another one, chosen by `seed` of `others`, where it is broken."""
         rng = None
         for _ in range(ATTEMPTS):
             try:
@@ -89,7 +91,7 @@ class _Samples:
             except (ImageError, LabelError) as error:
                 notes.broken.append(str(error))
                 rng = rng or np.random.default_rng(seed)
-                index = int(rng.integers(len(self)))
+                index = others[int(rng.integers(len(others)))]
             else:
                 notes.add(sample)
                 return sample
@@ -200,7 +202,8 @@ class Loader:
         self.waited, self.skipped = 0.0, 0
         self.broken, self.unlabelled, self.repairs = {}, {}, {}
         sizes = sizes or (lambda number: (batch, height, width))
-        self.order = Order(len(dataset), sizes, seed, start, self.number)
+        order = getattr(dataset, "order", None) or partial(Order, len(dataset))
+        self.order = order(sizes, seed, start, self.number)
         ahead = 3 * height * width * batch * AHEAD * self.workers
         self._join = _together if _shared_memory_holds(ahead) else _as_array
         self._made = None

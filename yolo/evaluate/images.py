@@ -87,14 +87,18 @@ class Pass:
         """Prepared, or the error that a sample gave, in order; a few ahead of the network."""
         samples = self.samples
         if isinstance(samples, Sequence) or hasattr(samples, "__getitem__"):
-            jobs = (partial(self._load, index) for index in range(len(samples)))
+            loads = (partial(samples.__getitem__, index) for index in range(len(samples)))
+            jobs = (partial(self._load, k, load) for k, load in enumerate(loads))
+        elif hasattr(samples, "raws"):  # a stream whose images the threads decode
+            loads = (partial(samples.load, raw) for raw in samples.raws())
+            jobs = (partial(self._load, k, load) for k, load in enumerate(loads))
         else:
             jobs = (partial(self._prepare, k, item) for k, item in enumerate(samples))
         return ahead(jobs, self.workers)
 
-    def _load(self, index):
+    def _load(self, index, load):
         try:
-            return self._prepare(index, self.samples[index])
+            return self._prepare(index, load())
         except (ImageError, LabelError) as error:
             return error
 

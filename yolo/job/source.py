@@ -16,6 +16,7 @@ from ..data import (
 )
 from ..data.dataset import ImageList
 from ..data.shapes import TRAIN_LENGTH, VALID_LENGTH
+from ..data.shards import ShardDataset, is_shards
 from ..layers.head import Head
 from . import classifier
 
@@ -90,7 +91,8 @@ def open_sets(net, args, console):
 
 def open_part(path, part, classes):
     """The train or valid list of a .data file, whose names must be as many as the classes."""
-    dataset = Dataset.from_data(path, part, classes)
+    sharded = is_shards(DataFile.read(path).get(part, ""))
+    dataset = (ShardDataset if sharded else Dataset).from_data(path, part, classes)
     named = len(dataset.names) if dataset.names else DataFile.read(path).classes
     if named and named != classes:
         raise DataError(
