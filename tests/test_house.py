@@ -14,7 +14,7 @@ ROWS = (
     ("weights", "checkpoint", "plot", "figures", "summary"),
     ("predict", "evaluate", "classify", "plan", "gradcheck", "trace", "inspection", "view"),
     ("faces",),
-    ("train", "export", "job", "benchmark", "serve"),
+    ("train", "export", "job", "benchmark", "serve", "engines"),
     ("commands",),
     ("__main__", "__init__"),
 )

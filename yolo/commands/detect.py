@@ -7,6 +7,7 @@ import time
 from contextlib import closing
 from itertools import islice
 
+from . import detect_parts
 from .flags import add_network, add_precision, natural, positive, prepare, share
 
 # Every word of yolo.saving.SAVERS, which loading OpenCV just for --help would cost.
@@ -47,6 +48,7 @@ def add(commands):
     command.add_argument("--json", metavar="F", help="write Darknet's JSON of the images there")
     command.add_argument("--out", metavar="DIR", default="detections", help="folder of --save")
     command.add_argument("--no-images", action="store_true", help="draw nothing")
+    detect_parts.add_flags(command)
     live = command.add_argument_group("cameras and streams")
     live.add_argument(
         "--frames",
@@ -76,6 +78,8 @@ def run(args):
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     prepare(args)
+    if args.json_dir or args.engine != "here":
+        return detect_parts.run(args)
     from .. import load
     from ..data import read_names
     from ..data.sources import count, expand, frames

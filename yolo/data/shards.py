@@ -206,7 +206,9 @@ class ShardDataset:
 
     def needs_list(self, *_):
         """What a list can do and a stream cannot: raises DataError."""
-        raise DataError(f"{shown(self.path or '<shards>')}: this needs a list of images, not shards")
+        raise DataError(
+            f"{shown(self.path or '<shards>')}: this needs a list of images, not shards"
+        )
 
     boxes = image_path = needs_list
     entries = property(needs_list)
