@@ -33,7 +33,9 @@ def detect(network, source, out, *flags):
 @pytest.mark.parametrize("kind", ["folder", "list", "bytes", "shards"])
 def test_the_files_are_those_of_one_process(session, network, sources, tmp_path, kind):
     assert detect(network, sources[kind], tmp_path / "here") == 0
-    assert detect(network, sources[kind], tmp_path / "ray", "--engine", "ray", "--workers", "2") == 0
+    assert (
+        detect(network, sources[kind], tmp_path / "ray", "--engine", "ray", "--workers", "2") == 0
+    )
     names = sorted(path.name for path in (tmp_path / "here").iterdir())
     assert len(names) >= 3
     assert names == sorted(path.name for path in (tmp_path / "ray").iterdir())
