@@ -10,9 +10,9 @@ namespace {
 constexpr int M = 4, E2 = 36;     // F(4x4, 3x3)
 constexpr int MIN_CHANNELS = 32;  // with fewer the transforms cost more than they save
 constexpr long TILES_AT_ONCE = 112;
-constexpr long MIN_GRAD_TILES = 128;
+constexpr long MIN_GRAD_TILES = 64;
 constexpr long PARITY_BYTES = 4 << 20;
-constexpr long TRANSFORMED_BYTES = 8 << 20;  // of x and dy together, about what L3 keeps
+constexpr long TRANSFORMED_BYTES = 2 << 20;  // of x and dy together
 
 int blocks_of(const Kernels& kernels, int channels) {
     return (channels + kernels.lanes - 1) / kernels.lanes;
@@ -309,7 +309,9 @@ void ConvTraining::winograd_grad_weight(GradWeight call, Room& room) const {
     const int tiles = int(tiles_of(call.dy));
     const long bytes = 4L * E2 * (call.x.blocks + call.dy.blocks) * kernels_.lanes;
     const int fit = int(std::max(TRANSFORMED_BYTES / bytes, MIN_GRAD_TILES));
-    const int chunks = (tiles + fit - 1) / fit, most = (tiles + chunks - 1) / chunks;
+    // A single chunk spares the sums their way to memory and back.
+    const int chunks = tiles <= 2 * fit ? 1 : (tiles + fit - 1) / fit;
+    const int most = (tiles + chunks - 1) / chunks;
     call.x_tiles = room.take(training_.winograd_floats(call.x.blocks, most));
     call.dy_tiles = room.take(training_.winograd_floats(call.dy.blocks, most));
     const int panels = (call.dy.blocks + 1) / 2;

@@ -14,15 +14,18 @@ template <>
 struct Transform<4> {
     static constexpr int E = 6;  // edge of a tile
     template <class T>
-    INLINE void input(const T* d, T* o) {
+    INLINE void upper_input(const T* d, T* o) {
         const T a = d[4] - 4.f * d[2], b = d[3] - 4.f * d[1];
-        const T c = d[4] - d[2], e = 2.f * (d[3] - d[1]);
         o[0] = 4.f * d[0] - 5.f * d[2] + d[4];
         o[1] = a + b;
         o[2] = a - b;
-        o[3] = c + e;
-        o[4] = c - e;
-        o[5] = 4.f * d[1] - 5.f * d[3] + d[5];
+    }
+    template <class T>
+    INLINE void lower_input(const T* d, T* o) {
+        const T c = d[4] - d[2], e = 2.f * (d[3] - d[1]);
+        o[0] = c + e;
+        o[1] = c - e;
+        o[2] = 4.f * d[1] - 5.f * d[3] + d[5];
     }
     template <class T>
     INLINE void output(const T* m, T* o) {
@@ -49,11 +52,14 @@ template <>
 struct Transform<2> {
     static constexpr int E = 4;
     template <class T>
-    INLINE void input(const T* d, T* o) {
+    INLINE void upper_input(const T* d, T* o) {
         o[0] = d[0] - d[2];
         o[1] = d[1] + d[2];
-        o[2] = d[2] - d[1];
-        o[3] = d[1] - d[3];
+    }
+    template <class T>
+    INLINE void lower_input(const T* d, T* o) {
+        o[0] = d[2] - d[1];
+        o[1] = d[1] - d[3];
     }
     template <class T>
     INLINE void output(const T* m, T* o) {
@@ -95,6 +101,26 @@ INLINE long plane_m(int tiles) {
     return (2L * tiles + 1) * V;
 }
 
+// Half of the rows of B^T d B: all of them at once would not fit the registers.
+template <int M, int LOWER>
+INLINE void input_half(const elem* x, long row, elem* v, long plane) {
+    using F = Transform<M>;
+    constexpr int E = F::E, H = E / 2;
+    vec half[H][E];
+    UNROLL for (int j = 0; j < E; ++j) {
+        vec d[E], o[H];
+        UNROLL for (int i = 0; i < E; ++i) d[i] = load(x + i * row + j * V);
+        LOWER ? F::lower_input(d, o) : F::upper_input(d, o);
+        UNROLL for (int i = 0; i < H; ++i) half[i][j] = o[i];
+    }
+    UNROLL for (int i = 0; i < H; ++i) {
+        vec o[E];
+        F::upper_input(half[i], o);
+        F::lower_input(half[i], o + H);
+        UNROLL for (int j = 0; j < E; ++j) store(v + ((LOWER * H + i) * E + j) * plane, o[j]);
+    }
+}
+
 template <int M>
 static void input_tile(const Conv& a, const TilePlace& at, int block, elem* v, long plane) {
     constexpr int E = Transform<M>::E;
@@ -111,19 +137,15 @@ static void input_tile(const Conv& a, const TilePlace& at, int block, elem* v, l
             }
         x = window;
         row = E * V;
+    } else {  // what the tile below reads
+        UNROLL for (int i = 0; i < M; ++i) {
+            UNROLL for (int j = 0; j < M; ++j) {
+                if (new_line<elem>(j * V)) __builtin_prefetch(x + (E + i) * row + j * V, 0, 2);
+            }
+        }
     }
-    vec half[E][E];
-    UNROLL for (int j = 0; j < E; ++j) {
-        vec d[E], o[E];
-        UNROLL for (int i = 0; i < E; ++i) d[i] = load(x + i * row + j * V);
-        Transform<M>::input(d, o);
-        UNROLL for (int i = 0; i < E; ++i) half[i][j] = o[i];
-    }
-    UNROLL for (int i = 0; i < E; ++i) {
-        vec o[E];
-        Transform<M>::input(half[i], o);
-        UNROLL for (int j = 0; j < E; ++j) store(v + (i * E + j) * plane, o[j]);
-    }
+    input_half<M, 0>(x, row, v, plane);
+    input_half<M, 1>(x, row, v, plane);
 }
 
 // Transforms channel blocks `blocks` of tiles first .. first + n into v.

@@ -5,16 +5,20 @@
 //
 // 36 products [K x tiles] [tiles x C] take the place of 144 multiplications for each 16 pixels.
 
+// Halves of A y, as of the input's transform.
 template <class T>
-INLINE void output_transposed(const T* y, T* m) {
+INLINE void upper_output_transposed(const T* y, T* m) {
     const T a = y[0] + y[2], b = y[1] + y[3];
-    const T c = y[0] + 4.f * y[2], d = 2.f * y[1] + 8.f * y[3];
     m[0] = y[0];
     m[1] = a + b;
     m[2] = a - b;
-    m[3] = c + d;
-    m[4] = c - d;
-    m[5] = y[3];
+}
+template <class T>
+INLINE void lower_output_transposed(const T* y, T* m) {
+    const T c = y[0] + 4.f * y[2], d = 2.f * y[1] + 8.f * y[3];
+    m[0] = c + d;
+    m[1] = c - d;
+    m[2] = y[3];
 }
 template <class T>
 INLINE void weight_transposed(const T* u, T* g) {
@@ -37,23 +41,45 @@ static void winograd_output_tiles(const Conv& a, int first, int n, int panel, co
     output_block<4>(a, first, n, panel, v, m);
 }
 
+template <int LOWER>
+INLINE void dy_half(const float* dy, long row, float* out, long plane) {
+    constexpr int H = GE / 2;
+    vec half[H][4];
+    UNROLL for (int j = 0; j < 4; ++j) {
+        vec y[4], m[H];
+        UNROLL for (int i = 0; i < 4; ++i) y[i] = load(dy + i * row + j * V);
+        LOWER ? lower_output_transposed(y, m) : upper_output_transposed(y, m);
+        UNROLL for (int e = 0; e < H; ++e) half[e][j] = m[e];
+    }
+    UNROLL for (int e = 0; e < H; ++e) {
+        vec m[GE];
+        upper_output_transposed(half[e], m);
+        lower_output_transposed(half[e], m + H);
+        UNROLL for (int f = 0; f < GE; ++f) store(out + ((LOWER * H + e) * GE + f) * plane, m[f]);
+    }
+}
+
 // A dY A^T of one tile; what hangs over the image is zero.
 static void dy_tile(const View& dy, const TilePlace& at, int block, float* out, long plane) {
     const float* from = pixel(dy, at.image, block, at.h, at.w);
+    long row = dy.row;
     const int rows = least(4, dy.height - at.h), columns = least(4, dy.width - at.w);
-    vec half[GE][4];
-    UNROLL for (int j = 0; j < 4; ++j) {
-        vec y[4], m[GE];
-        UNROLL for (int i = 0; i < 4; ++i) y[i] =
-            i < rows && j < columns ? load(from + i * dy.row + j * V) : vec{};
-        output_transposed(y, m);
-        UNROLL for (int e = 0; e < GE; ++e) half[e][j] = m[e];
+    float window[4 * 4 * V];
+    if (rows < 4 || columns < 4) {
+        for (int i = 0; i < 4; ++i)
+            for (int j = 0; j < 4; ++j)
+                store(window + (i * 4 + j) * V,
+                      i < rows && j < columns ? load(from + i * row + j * V) : vec{});
+        from = window, row = 4 * V;
+    } else {  // what the tile below reads
+        UNROLL for (int i = 0; i < 4; ++i) {
+            UNROLL for (int j = 0; j < 4; ++j) {
+                if (new_line<float>(j * V)) __builtin_prefetch(from + (4 + i) * row + j * V, 0, 2);
+            }
+        }
     }
-    UNROLL for (int e = 0; e < GE; ++e) {
-        vec m[GE];
-        output_transposed(half[e], m);
-        UNROLL for (int f = 0; f < GE; ++f) store(out + (e * GE + f) * plane, m[f]);
-    }
+    dy_half<0>(from, row, out, plane);
+    dy_half<1>(from, row, out, plane);
 }
 
 static long winograd_floats(int blocks, int tiles) {
@@ -66,17 +92,17 @@ static void winograd_grad_tiles(const GradWeight& a, const Share& share) {
     conv.x = a.x, conv.y = a.dy, conv.m = 4;
     const TileGrid grid = tile_grid(conv);
     const long x_plane = plane_v(a.x.blocks, a.tiles), dy_plane = plane_v(a.dy.blocks, a.tiles);
-    const int blocks = a.x.blocks + a.dy.blocks;
-    const Range units = part(blocks * a.tiles, share.index, share.count);
-    for (int unit = units.begin; unit < units.end; ++unit) {
-        const int block = unit / a.tiles, tile = unit % a.tiles;
-        const TilePlace at = place(grid, a.first_tile + tile);
-        if (block < a.x.blocks)
-            input_tile<4>(conv, at, block, a.x_tiles + (long(block) * a.tiles + tile) * V, x_plane);
-        else
-            dy_tile(a.dy, at, block - a.x.blocks,
-                    a.dy_tiles + (long(block - a.x.blocks) * a.tiles + tile) * V, dy_plane);
-    }
+    const auto each = [&](int blocks, auto transform) __attribute__((always_inline)) {
+        const Range units = part(blocks * a.tiles, share.index, share.count);
+        for (int unit = units.begin; unit < units.end; ++unit)
+            transform(place(grid, a.first_tile + unit % a.tiles), unit / a.tiles, long(unit) * V);
+    };
+    each(a.x.blocks, [&](const TilePlace& at, int block, long to) {
+        input_tile<4>(conv, at, block, a.x_tiles + to, x_plane);
+    });
+    each(a.dy.blocks, [&](const TilePlace& at, int block, long to) {
+        dy_tile(a.dy, at, block, a.dy_tiles + to, dy_plane);
+    });
 }
 
 // sums of one panel [36][C][width] -> dense gradient
