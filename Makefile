@@ -12,7 +12,7 @@ export YOLO_CUDA ?= $(if $(wildcard /dev/nvidia0),auto,0)
 PY := $(VENV)/bin/python
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: train test test-all fuzz lint format bench clean
+.PHONY: train test test-all fuzz lint format docs bench clean
 
 train: $(VENV)/.built
 	$(PY) -m yolo train cfg/shapes.cfg --map --out $(OUT)
@@ -37,6 +37,10 @@ format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/clang-format -i $(SOURCES)
+
+# The site, into build/site; a warning is an error. While writing: .venv/bin/mkdocs serve
+docs: $(VENV)/.built
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 bench: $(VENV)/.built
 	$(PY) benchmarks/bench_conv.py --cfg cfg/yolov4-tiny.cfg

@@ -8,8 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
+from yolo import cfg
 from yolo.__main__ import main
+from yolo.cfg import CfgError
+from yolo.classify import classes_of
 from yolo.commands.flags import PRECISIONS
+from yolo.job.changes import set_classes
+from yolo.network import Network
 from yolo.ops.precision import WORDS
 
 MICRO = """
@@ -114,6 +119,18 @@ def test_train_with_classes_writes_the_cfg_it_trained(micro, tmp_path):
     assert "classes=7" in text and "filters=24" in text and "width=96" in text
     assert len((out / "micro.names").read_text().splitlines()) == 7
     assert main(["summary", str(out / "micro.cfg")]) == 0
+
+
+@pytest.mark.parametrize("name", ["darknet19", "resnet50", "alexnet", "bp"])
+def test_classes_of_a_classifier(name, cfg_folder):
+    sections = cfg.read(cfg_folder / f"{name}.cfg")
+    set_classes(sections, 7)
+    assert classes_of(Network(sections)) == 7
+
+
+def test_classes_of_a_network_without_a_loss_are_refused(micro):
+    with pytest.raises(CfgError, match=r"ends in no \[yolo\], \[softmax\] or \[cost\]"):
+        set_classes(cfg.read(micro)[:-1], 7)
 
 
 def test_train_sets_net_keys_and_fits_anchors(micro, images, capsys):

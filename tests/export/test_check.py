@@ -95,6 +95,11 @@ def test_not_a_number_is_refused(net):
         checking.check(net, made, "heads", 1, programs=["onnxruntime"])
 
 
+def test_a_network_without_finite_outputs_is_told_apart_from_a_wrong_graph(net):
+    with pytest.raises(ExportError, match="own outputs are not finite"):
+        checking.check(spoiled(net, float("nan")), model(net), "heads", 1)
+
+
 def test_the_first_layer_that_differs_is_named(net, monkeypatch):
     from yolo.export import layers
 

@@ -169,6 +169,11 @@ def check(net, model, nodes, batch, precision="fp32", thresh=THRESH, nms=NMS, pr
         programs = ["onnxruntime"]
     x = images(net, batch or 2)
     wanted = expected(net, x, nodes, thresh, nms)
+    if not all(np.isfinite(y).all() for y in wanted):
+        raise ExportError(
+            f"{net.cfg_path}: the network's own outputs are not finite, so nothing can agree with "
+            "them: its statistics of batch normalisation come from too short a training"
+        )
     data = model.SerializeToString()
     names = [output.name for output in model.graph.output]
     results = {}

@@ -52,11 +52,12 @@ def freeze(sections, layers):
 
 
 def set_classes(sections, classes):
-    """Gives every head `classes`, and the layer before it the outputs that it needs."""
+    """Gives every head `classes`, and the layer before it the outputs that it needs; a classifier's
+    last layer with weights, as many outputs."""
     heads = [(i, LAYERS.get(s.name)) for i, s in enumerate(sections)]
     heads = [(i, kind) for i, kind in heads if isinstance(kind, type) and issubclass(kind, Head)]
     if not heads:
-        raise sections[0].error("--classes: the network has no head such as [yolo]")
+        set_outputs(sections, classes)
     for i, kind in heads:
         head, before = sections[i], sections[i - 1]
         wanted = kind.inputs_for(head, classes)
@@ -72,6 +73,21 @@ def set_classes(sections, classes):
             )
         head.set("classes", classes)
         before.set(OUTPUT_KEYS[before.name], wanted)
+
+
+# What may stand behind a classifier's last layer with weights
+UNWEIGHTED = ("softmax", "soft", "cost", "avgpool", "avg", "dropout", "activation")
+
+
+def set_outputs(sections, classes):
+    """Gives a classifier so many classes."""
+    names = [section.name for section in sections]
+    if names[-1] not in ("softmax", "soft", "cost"):
+        raise sections[0].error("--classes: the network ends in no [yolo], [softmax] or [cost]")
+    last = sections[max(i for i, name in enumerate(names) if name not in UNWEIGHTED)]
+    if last.name not in OUTPUT_KEYS:
+        raise last.error("--classes: expected [convolutional] or [connected] before the loss")
+    last.set(OUTPUT_KEYS[last.name], classes)
 
 
 def set_anchors(net, dataset, console):
