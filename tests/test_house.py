@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "yolo"
 ROWS = (
     ("errors", "legible", "_C", "cfg", "boxes", "schedule", "files", "options", "face_kinds"),
-    ("ops", "detections", "drawing", "data", "saving", "convert"),
+    ("ops", "detections", "drawing", "data", "saving", "convert", "ranks"),
     ("layers", "loss", "optimizer"),
     ("network",),
     ("weights", "checkpoint", "plot", "figures", "summary"),

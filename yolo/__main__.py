@@ -21,7 +21,9 @@ def main(argv=None):
     """Runs one command; returns the exit code."""
     for stream in (sys.stdout, sys.stderr):  # names of files need not be text
         stream.reconfigure(errors="backslashreplace")
+    argv = sys.argv[1:] if argv is None else argv
     args = parser().parse_args(argv)
+    args.argv = argv
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
@@ -33,7 +35,10 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (YoloError, OSError) as error:
-        print(f"error: {legible(str(error))}", file=sys.stderr)
+        rank = int(os.environ.get("RANK", 0))
+        if not (rank and getattr(error, "on_every_rank", False)):
+            where = f"rank {rank}: " if rank else ""
+            print(f"error: {where}{legible(str(error))}", file=sys.stderr)
         return 1
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 from .errors import YoloError
@@ -42,9 +42,7 @@ class Checkpoint:
 
 def write(path, checkpoint):
     """Writes a checkpoint; `path` is the old file or the whole new one at any instant."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
-    state = json.dumps(checkpoint.state | {"format": FORMAT})
-    metadata = {"state": state, "digest": digest(state, tensors)}
+    tensors, metadata = _parts(checkpoint)
     with staged(path) as temporary:
         try:
             save_file(tensors, temporary, metadata)
@@ -57,7 +55,23 @@ def read(path):
 
     The file is opened once: a run may put a new one in its place meanwhile.
     """
-    content = Path(path).read_bytes()
+    return parse(Path(path).read_bytes(), path)
+
+
+def dump(checkpoint):
+    """The bytes of a checkpoint's file."""
+    return save(*_parts(checkpoint))
+
+
+def _parts(checkpoint):
+    """(tensors, metadata) as they are stored."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
+    state = json.dumps(checkpoint.state | {"format": FORMAT})
+    return tensors, {"state": state, "digest": digest(state, tensors)}
+
+
+def parse(content, path):
+    """The checkpoint whose bytes these are; `path` is for messages."""
     try:
         tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])

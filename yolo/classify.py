@@ -7,6 +7,7 @@ The shorter side of an image is stretched to the network's width and the middle 
 Darknet's `classifier predict` and `classifier valid` do.
 """
 
+import json
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
@@ -15,6 +16,7 @@ from math import prod
 import numpy as np
 import torch
 
+from . import ranks
 from .data.ahead import ahead
 from .data.image import ImageError, centred
 from .data.labels import LabelError
@@ -117,23 +119,41 @@ def surest(y, top):
     return y.argsort(dim=-1, descending=True, stable=True)[..., :top]
 
 
-def measure(net, dataset, top=5, batch=8, workers=4, precision=None) -> Accuracy:
+def measure(
+    net, dataset, top=5, batch=8, workers=4, precision=None, progress=lambda images: None
+) -> Accuracy:
     """Measures a classifier on a data set whose samples have labels; the first of the largest is
-    the right one. The network is left as it is."""
+    the right one. The network is left as it is; progress: called with the number of images done
+    after each of them."""
     classes = check_classifier(net)
-    run, skipped, found, tree = inference(net, batch, precision), [], [], tree_of(net)
-    jobs = (partial(_load, dataset, n, net.input_shape[1:]) for n in range(len(dataset)))
-    usable = _usable(ahead(jobs, workers), skipped)
-    while chunk := list(islice(usable, batch)):
-        inputs, labels = zip(*chunk, strict=True)
-        y = probabilities(net, run, torch.stack(inputs))
-        if tree:  # what is measured are classes that have no others below them, as in Darknet
-            y = tree.leaves(tree.probabilities(y, 1), 1)
-        order = surest(y, top).numpy()
-        found += [(label, guess == label) for label, guess in zip(labels, order, strict=True)]
+    run, skipped, found = inference(net, batch, precision), [], []
+    own = ranks.round_robin(range(len(dataset)))
+    loaded = ahead((partial(_load, dataset, n, net.input_shape[1:]) for n in own), workers)
+    chunks = iter(lambda: list(islice(loaded, batch)), [])
+    looked = (_look(net, run, chunk, top) for chunk in chunks)
+    for hits, errors in ranks.in_turns(looked, lambda x: json.dumps(x).encode(), json.loads):
+        skipped += errors
+        for hit in hits:
+            found.append(hit)
+            progress(len(found))
     if skipped and not found:
-        raise type(skipped[0])(f"none of {len(skipped)} images can be used; first: {skipped[0]}")
-    return _accuracy(found, classes, top, [str(error) for error in skipped])
+        raise ImageError(f"none of {len(skipped)} images can be used; first: {skipped[0]}")
+    return _accuracy(found, classes, top, skipped)
+
+
+def _look(net, run, chunk, top):
+    """([(label, which of the `top` guesses is right)], errors as text) of loaded images."""
+    skipped = [str(item) for item in chunk if isinstance(item, Exception)]
+    usable = [item for item in chunk if not isinstance(item, Exception)]
+    if not usable:
+        return [], skipped
+    inputs, labels = zip(*usable, strict=True)
+    y, tree = probabilities(net, run, torch.stack(inputs)), tree_of(net)
+    if tree:  # what is measured are classes that have no others below them, as in Darknet
+        y = tree.leaves(tree.probabilities(y, 1), 1)
+    order = surest(y, top).numpy()
+    hits = zip(labels, order, strict=True)
+    return [(label, (guess == label).tolist()) for label, guess in hits], skipped
 
 
 def _load(dataset, index, size):
@@ -143,14 +163,6 @@ def _load(dataset, index, size):
     except (ImageError, LabelError) as error:
         return error
     return torch.from_numpy(centred(sample.image, *size)), int(sample.labels.argmax())
-
-
-def _usable(loaded, skipped):
-    for item in loaded:
-        if isinstance(item, Exception):
-            skipped.append(item)
-        else:
-            yield item
 
 
 def _accuracy(found, classes, top, skipped):

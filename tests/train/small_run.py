@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from yolo import cfg, plot
+from yolo import cfg, plot, ranks
 from yolo.data import Batch
 from yolo.network import Network
 from yolo.train import Plan, Trainer
@@ -47,7 +47,8 @@ random=0
 
 
 class Batches:
-    """Mini-batches as a Loader would give them: each image follows from its position alone.
+    """This rank's share of mini-batches as a Loader would give them: each image follows from its
+    position alone.
 
     spoil: positions of images that are NaN. `given`: positions handed out, in order.
     """
@@ -60,17 +61,19 @@ class Batches:
     def __next__(self):
         count, height, width = self.sizes(self.number)
         images, boxes = np.empty((count, 3, height, width), np.float32), []
-        for i in range(count):
-            rng = np.random.default_rng(self.position)
+        start, stop = ranks.mine(count)
+        for i in range(start, stop):
+            rng = np.random.default_rng(self.position + i)
             images[i] = rng.random((3, height, width), np.float32)
-            boxes.append([i, rng.integers(2), *rng.uniform(0.3, 0.6, 4)])
-            if self.position in self.spoil:
+            boxes.append([i - start, rng.integers(2), *rng.uniform(0.3, 0.6, 4)])
+            if self.position + i in self.spoil:
                 images[i, 0, 0, 0] = np.nan
-            self.given.append(self.position)
-            self.position += 1
+        self.given += range(self.position + start, self.position + stop)
+        self.position += count
         self.number += 1
-        paths = [f"{position}.jpg" for position in self.given[-count:]]
-        return Batch(torch.from_numpy(images), torch.tensor(boxes, dtype=torch.float32), paths)
+        paths = [f"{position}.jpg" for position in self.given[start - stop :]]
+        boxes = torch.tensor(boxes, dtype=torch.float32)
+        return Batch(torch.from_numpy(images[start:stop]), boxes, paths, whole=count)
 
     def close(self):
         self.closed = True

@@ -5,6 +5,7 @@ import time
 
 from tqdm import tqdm
 
+from .. import ranks
 from ..legible import legible
 
 
@@ -20,6 +21,9 @@ class Console:
 
     def say(self, text):
         """A line that stays."""
+        self._write(text)
+
+    def _write(self, text):
         tqdm.write(legible(text), file=self.stream)
         self.stream.flush()
 
@@ -28,7 +32,7 @@ class Console:
         now = time.monotonic()
         if stays or (not self.live and now - self.printed >= self.every):
             self.printed = now
-            self.say("\n".join(filter(None, (f"{done}/{total}  {text}", more))))
+            self._write("\n".join(filter(None, (f"{done}/{total}  {text}", more))))
         if self.live:
             if self.bar is None:
                 form = "{n_fmt}/{total_fmt} {bar} {postfix}"
@@ -43,9 +47,24 @@ class Console:
             self.bar = None
 
 
+class RankConsole(Console):
+    """That of one of several ranks: the first speaks, the others leave it what they have to say."""
+
+    def say(self, text):
+        ranks.notes.add(text)
+        if ranks.first():
+            super().say(text)
+
+    def progress(self, *arguments, **more):
+        if ranks.first():
+            super().progress(*arguments, **more)
+
+
 def follow(items, total):
     """The items, while stderr shows how many have come."""
     console = Console(sys.stderr, at_once=False)
+    console.every = console.every if ranks.first() else float("inf")
+    console.live = console.live and ranks.first()
     for done, item in enumerate(items, start=1):
         console.progress(done, total, "images")
         yield item

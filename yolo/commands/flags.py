@@ -75,14 +75,37 @@ def add_network(command, weights=True):
     command.add_argument("--threads", type=positive, help="CPU threads of the kernels")
 
 
+def add_rank_timeout(command):
+    """--rank-timeout, of commands that several processes may run together."""
+    command.add_argument(
+        "--rank-timeout",
+        type=seconds,
+        default=600.0,
+        metavar="S",
+        help="under torchrun: end when another process has not answered for S seconds (600)",
+    )
+
+
+def seconds(text):
+    """A time above 0."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
 def prepare(args, training=False):
     """Applies --threads, checks --device, and fills in or checks --precision."""
     import torch
+
+    from .. import ranks
 
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.device == "cuda" and not torch.cuda.is_available():
         raise OSError("--device cuda: this machine, or this build of torch, has no CUDA device")
+    if args.device == "cuda":
+        torch.cuda.set_device(ranks.local())
     if hasattr(args, "precision"):
         from ..ops import precision_for
 

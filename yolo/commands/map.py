@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from .flags import add_network, add_precision, prepare, share
+from .flags import add_network, add_precision, add_rank_timeout, prepare, share
 
 PROTOCOLS = ("darknet", "coco", "voc07", "voc12")
 
@@ -12,6 +12,7 @@ def add(commands):
     command = commands.add_parser("map", help="average precision on a data set")
     add_network(command)
     add_precision(command)
+    add_rank_timeout(command)
     command.add_argument("--data", metavar="F", required=True, help=".data file")
     command.add_argument(
         "--protocol",
@@ -33,7 +34,15 @@ def add(commands):
 def run(args):
     check(args)
     prepare(args)
-    from .. import load
+    from .. import ranks
+
+    with ranks.joined(args.rank_timeout, args.device):
+        measure(args)
+
+
+def measure(args):
+    """Looks at the images, this rank at its share of them; the first rank reports."""
+    from .. import load, ranks
     from ..data import Dataset
     from ..evaluate import Pass
     from ..evaluate.confusion import Confusion
@@ -52,6 +61,8 @@ def run(args):
     for seen in follow(images, len(valid)):
         judge.see(seen)
         confusion.see(seen)
+    if not ranks.first():
+        return
     result = judge.result(*([args.points or 0] if args.protocol == "darknet" else []))
     result.skipped = [str(error) for error in images.skipped]
     print(result.report(valid.names))

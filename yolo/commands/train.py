@@ -2,8 +2,17 @@
 
 import argparse
 
-from .console import Console
-from .flags import add_network, add_precision, natural, positive, prepare, size
+from .console import RankConsole
+from .flags import (
+    add_network,
+    add_precision,
+    add_rank_timeout,
+    natural,
+    positive,
+    prepare,
+    ranges,
+    size,
+)
 
 PATIENCE = "with --map: end after N measurements without a better one"
 AUTO_BATCH = "as few subdivisions as fit into memory; the batch stays as it is"
@@ -13,6 +22,9 @@ CACHE = "keep decoded images in so much memory, shared by the workers: 500M, 8G"
 SAVE = "iterations between checkpoints; default: savelast of the .data file, or 100"
 LOG_GRADIENTS = "write each layer's gradient norm every N iterations: OUT/gradients.csv"
 KEEP = "older checkpoints to keep (default: 1)"
+GPUS = "train on these GPUs of this machine, one process each, through torchrun"
+SYNC_BN = "under torchrun: batch normalisation over the images of all processes"
+BF16 = "under torchrun: gradients travel as bfloat16, half the bytes"
 
 
 def add(commands):
@@ -46,6 +58,7 @@ def add(commands):
     command.add_argument("--tensorboard", action="store_true", help="also write OUT/tensorboard")
     command.add_argument("--log-gradients", type=positive, metavar="N", help=LOG_GRADIENTS)
     _add_resume(command)
+    _add_ranks(command)
     command.set_defaults(run=run)
 
 
@@ -57,6 +70,13 @@ def _add_resume(command):
     command.add_argument("--keep", type=natural, default=1, metavar="N", help=KEEP)
 
 
+def _add_ranks(command):
+    command.add_argument("--gpus", type=ranges, metavar="0,1", help=GPUS)
+    command.add_argument("--sync-bn", action="store_true", help=SYNC_BN)
+    command.add_argument("--bf16-gradients", action="store_true", help=BF16)
+    add_rank_timeout(command)
+
+
 def hours(text):
     """A time above 0."""
     value = float(text)
@@ -66,7 +86,14 @@ def hours(text):
 
 
 def run(args):
+    if args.gpus:
+        args.device = "cuda"
     prepare(args, training=True)
-    from .. import job
+    from .. import job, ranks
 
-    return job.run(args, console=Console())
+    if args.gpus:
+        code = ranks.launch(args.gpus, args.argv)
+        if code is not None:
+            return code
+    with ranks.joined(args.rank_timeout, args.device), ranks.collect():
+        return job.run(args, console=RankConsole())

@@ -39,14 +39,16 @@ class Order:
     """Endless batches of draws (image index, (seed, position), (height, width)).
 
     `sizes` gives (images, height, width) of a batch from its number. The first batch is number
-    `number`, after `start` images.
+    `number`, after `start` images. `share` takes the bounds of what is made here from a number of
+    images: the batches of several ranks' shares are those of one process, cut.
     """
 
-    def __init__(self, length, sizes, seed=0, start=0, number=0):
+    def __init__(self, length, sizes, seed=0, start=0, number=0, share=None):
         if length < 1:
             raise DataError(f"{length} images: nothing to draw from")
         self.length, self.sizes, self.seed = length, sizes, seed
         self.start, self.number = start, number
+        self.share = share or (lambda images: (0, images))
 
     def __iter__(self):
         position, epoch, shuffled = self.start, None, None
@@ -60,7 +62,7 @@ class Order:
                 index = int(shuffled[position % self.length])
                 draws.append((index, (self.seed, position), (height, width)))
                 position += 1
-            yield draws
+            yield draws[slice(*self.share(images))]
 
 
 class _Samples:
@@ -171,7 +173,7 @@ class Loader:
 
     `sizes` is a function from the number of a batch, 0 for the first of the whole run, to its
     (images, height, width), for training at changing sizes; `batch`, `height` and `width` are
-    then the largest that it gives.
+    then the largest that it gives. `share` is that of an `Order`.
 
     `waited` is the time in seconds that the caller spent waiting, `position` the number of images
     handed out, `number` that of batches; with the same seed, `start=position` and `number=number`
@@ -192,6 +194,7 @@ class Loader:
         start=0,
         number=None,
         sizes=None,
+        share=None,
     ):
         if batch < 1:
             raise DataError(f"batches of {batch} images: nothing to draw")
@@ -203,7 +206,7 @@ class Loader:
         self.broken, self.unlabelled, self.repairs = {}, {}, {}
         sizes = sizes or (lambda number: (batch, height, width))
         order = getattr(dataset, "order", None) or partial(Order, len(dataset))
-        self.order = order(sizes, seed, start, self.number)
+        self.order = order(sizes, seed, start, self.number, share)
         ahead = 3 * height * width * batch * AHEAD * self.workers
         self._join = _together if _shared_memory_holds(ahead) else _as_array
         self._made = None
@@ -220,8 +223,9 @@ class Loader:
         batch = next(self._made)
         images = scaled(torch.as_tensor(batch.images))
         labels = None if batch.labels is None else torch.as_tensor(batch.labels)
-        batch = replace(batch, images=images, boxes=torch.as_tensor(batch.boxes), labels=labels)
-        self.position += len(batch)
+        boxes, whole = torch.as_tensor(batch.boxes), self.order.sizes(self.number)[0]
+        batch = replace(batch, images=images, boxes=boxes, labels=labels, whole=whole)
+        self.position += whole
         self.number += 1
         self._note(batch.notes)
         self.waited += time.perf_counter() - started

@@ -49,6 +49,12 @@ class Batch:
     paths: list
     notes: Notes = field(default_factory=Notes)
     labels: Tensor | None = None  # float32 (B, classes), for classifiers
+    whole: int | None = None  # images of the mini-batch of which this is one rank's share
+
+    @property
+    def images_of_all(self):
+        """Images of the whole mini-batch."""
+        return len(self) if self.whole is None else self.whole
 
     @property
     def truth(self):

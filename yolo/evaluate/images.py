@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .. import ranks
 from ..data.ahead import ahead
 from ..data.image import ImageError, Placement, fit
 from ..data.labels import LabelError
-from ..predict import Candidates, detect, inference
+from ..predict import detect, inference
+from . import wire
+from .wire import Seen
 
 
 @dataclass
@@ -24,18 +28,6 @@ class Prepared:
     truth: Tensor  # (n, 5): class, x, y, w, h relative to the image
     difficult: Tensor | None  # (n, 5) boxes that need not be found
     shape: tuple  # (height, width) of the image
-    path: str | None
-
-
-@dataclass
-class Seen:
-    """One image after the network has seen it."""
-
-    index: int
-    found: Candidates  # after suppression, in Darknet's order
-    truth: Tensor
-    difficult: Tensor | None
-    shape: tuple
     path: str | None
 
 
@@ -60,31 +52,31 @@ class Pass:
 
     def __iter__(self):
         run, seen = inference(self.net, self.batch, self.precision), 0
-        for chunk in self._batches():
-            inputs, places = torch.stack([p.x for p in chunk]), [p.place for p in chunk]
-            found = self.find(self.net, run, inputs, places, self.thresh, self.nms)
-            for p, candidates in zip(chunk, found, strict=True):
-                yield Seen(p.index, candidates, p.truth, p.difficult, p.shape, p.path)
-            seen += len(chunk)
+        own = (self._look(run, chunk) for chunk in self._chunks())
+        for found, skipped in ranks.in_turns(own, wire.pack, wire.unpack):
+            self.skipped += skipped
+            seen += len(found)
+            yield from found
         if self.skipped and not seen:
             first = self.skipped[0]
             raise type(first)(f"none of {len(self.skipped)} images can be used; first: {first}")
 
-    def _batches(self):
-        chunk = []
-        for item in self._prepared():
-            if isinstance(item, Exception):
-                self.skipped.append(item)
-                continue
-            chunk.append(item)
-            if len(chunk) == self.batch:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
+    def _look(self, run, chunk):
+        """(Seen of each image, errors of those that cannot be used)"""
+        skipped = [item for item in chunk if isinstance(item, Exception)]
+        chunk = [item for item in chunk if not isinstance(item, Exception)]
+        if not chunk:
+            return [], skipped
+        inputs, places = torch.stack([p.x for p in chunk]), [p.place for p in chunk]
+        found = self.find(self.net, run, inputs, places, self.thresh, self.nms)
+        return [
+            Seen(p.index, candidates, p.truth, p.difficult, p.shape, p.path)
+            for p, candidates in zip(chunk, found, strict=True)
+        ], skipped
 
-    def _prepared(self):
-        """Prepared, or the error that a sample gave, in order; a few ahead of the network."""
+    def _chunks(self):
+        """Lists of `batch` Prepared, or errors in their place, a few ahead of the network: this
+        rank's share of them. Which images stand together depends on their numbers alone."""
         samples = self.samples
         if isinstance(samples, Sequence) or hasattr(samples, "__getitem__"):
             loads = (partial(samples.__getitem__, index) for index in range(len(samples)))
@@ -94,7 +86,9 @@ class Pass:
             jobs = (partial(self._load, k, load) for k, load in enumerate(loads))
         else:
             jobs = (partial(self._prepare, k, item) for k, item in enumerate(samples))
-        return ahead(jobs, self.workers)
+        own = ranks.round_robin(iter(lambda: list(islice(jobs, self.batch)), []))
+        made = ahead((job for chunk in own for job in chunk), self.workers)
+        return iter(lambda: list(islice(made, self.batch)), [])
 
     def _load(self, index, load):
         try:

@@ -3,24 +3,25 @@
 Without a .data file the network trains on drawn shapes, with as many classes as the cfg has.
 """
 
+from itertools import chain
 from pathlib import Path
 
 import torch
 
-from .. import cfg, weights
+from .. import cfg, ranks, weights
 from ..data import DataFile, Loader
 from ..network import Network
 from ..ops.precision import WORDS
 from ..train import (
     Plan,
     Trainer,
-    fit_subdivisions,
     largest_size,
     map_interval,
     weights_interval,
 )
-from . import resume
+from . import processes, resume
 from .changes import anchor_heads, override, set_anchors
+from .processes import check_alike
 from .refusals import refuse
 from .report import finish, heads_line, line
 from .source import detection_heads, detector_classes, open_part, open_source
@@ -39,6 +40,7 @@ def run(args, console):
     net = Network(sections, seed=args.seed)
     refuse(net)
     source = open_source(net, args, console)
+    check_alike(net, source)
     if found:
         net.to(args.device)
     else:
@@ -49,6 +51,7 @@ def run(args, console):
         "images": len(source.train),
         "max_batches": net.options.max_batches,
         "cfg_file": resume.fingerprint(Path(args.cfg).read_bytes()),
+        "job": ranks.job(),
     }
     if found and found.state["images"] != len(source.train):
         console.say(
@@ -75,7 +78,7 @@ def begin(net, source, args, console):
         net.seen = net.iteration = 0
     net.to(args.device)
     if args.auto_batch:
-        fit_subdivisions(net, largest_size(net), torch.device(args.device), console.say)
+        processes.fit_subdivisions(net, torch.device(args.device), console.say)
     return net
 
 
@@ -100,11 +103,12 @@ def train(net, source, out, name, args, console, record, found):
             options.mini_batch,
             *largest_size(net),
             augment=source.augment,
-            workers=args.workers,
+            workers=processes.loader_workers(args),
             seed=args.seed,
             start=position,
             number=number,
             sizes=sizes,
+            share=ranks.mine,
         )
         loaders.append(loader)
         return loader
@@ -126,8 +130,8 @@ def train(net, source, out, name, args, console, record, found):
     console.say(
         f"{name}: {options.max_batches} iterations of {options.effective_batch} images "
         f"({options.subdivisions} mini-batches), {net.input_shape[2]}x{net.input_shape[1]}, "
-        f"{torch.get_num_threads()} threads, {WORDS[args.device][args.precision]}; "
-        f"results in {out}"
+        f"{processes.count()}{torch.get_num_threads()} threads, "
+        f"{WORDS[args.device][args.precision]}; results in {out}"
     )
     trainer.run()
     say_broken(loaders, console)
@@ -142,7 +146,8 @@ def train(net, source, out, name, args, console, record, found):
         # with --map the last iteration was measured
         measured = trainer.result if trainer.rhythm.due(net.iteration) else None
         result = measured or source.measure(net, source.valid, precision=args.precision)
-        finish(net, source, result, out, console)
+        if ranks.first():
+            finish(net, source, result, out, console)
     return 0
 
 
@@ -165,14 +170,17 @@ def plan_of(args, options, source, out, name, record):
         max_hours=args.max_hours,
         tensorboard=args.tensorboard,
         log_gradients=args.log_gradients,
+        sync_bn=args.sync_bn,
+        bf16_gradients=args.bf16_gradients,
         record=record,
     )
 
 
 def say_broken(loaders, console):
     """How many images the run had to do without."""
-    unlabelled = set().union(*(loader.unlabelled for loader in loaders))
-    broken = set().union(*(loader.broken for loader in loaders))
+    own = [[*each.unlabelled] for each in loaders], [[*each.broken] for each in loaders]
+    met = zip(*ranks.everyone(own), strict=True)
+    unlabelled, broken = (set(chain(*chain(*of_ranks))) for of_ranks in met)
     if unlabelled or broken:
         console.say(
             f"{len(unlabelled)} images without a label file were taken as empty, "

@@ -1,6 +1,9 @@
 """Keys of [net] that would make Darknet train in a way that is not built: refused in words,
 before anything is trained. A network that only detects may have them."""
 
+from .. import ranks
+from ..layers.recurrent import Recurrent
+
 TRACK = "sequences of video frames (track, sequential_subdivisions, augment_speed) are not built"
 REFUSED = {
     "adversarial_lr": "there is no adversarial pass",
@@ -11,6 +14,13 @@ REFUSED = {
 
 def refuse(net):
     """Raises a CfgError for the first key that is set."""
+    if ranks.count() > 1:
+        for layer in net.layers:
+            if isinstance(layer, Recurrent):
+                raise layer.section.error(
+                    "goes through images in their order, and several ranks have only shares of "
+                    "it; train it in one process"
+                )
     section = net.sections[0]
     for key, reason in REFUSED.items():
         if section.float(key, 0.0):

@@ -7,8 +7,8 @@ given with other values count from here on, and that is said.
 import hashlib
 from pathlib import Path
 
-from .. import cfg
-from ..checkpoint import CheckpointError, Series, read
+from .. import cfg, ranks
+from ..checkpoint import CheckpointError, Series, dump, parse, read
 from ..errors import YoloError
 
 IN_CFG = (
@@ -24,10 +24,26 @@ class ResumeError(YoloError, ValueError):
 
 
 def find(args, out, name, say):
-    """The checkpoint to go on from, or None for a training from its beginning."""
+    """The checkpoint to go on from, or None for a training from its beginning. The first rank
+    looks for it; the others, maybe on other machines, get it from there."""
+    if ranks.count() == 1:
+        return _find(args, out, name, say)
+
+    def content():
+        found = _find(args, out, name, say)
+        return dump(found) if found else b""
+
+    found = ranks.from_first(content)
+    return parse(found, "the first rank's checkpoint") if found else None
+
+
+def _find(args, out, name, say):
     series = Series(out, name)
+    if ranks.started_again():  # whatever the user asked of the first start
+        args.resume = ""
     if args.resume is None:
         _refuse_to_overwrite(series, args, say)
+    if args.resume is None:
         return None
     if args.resume:
         path, found = Path(args.resume), read(args.resume)
@@ -52,6 +68,9 @@ def _refuse_to_overwrite(series, args, say):
         state = read(series.path).state
     except CheckpointError as error:
         say(f"{error}; it is written over")
+        return
+    if ranks.job() and state.get("job") == ranks.job():
+        args.resume = ""  # torchrun has other processes now, and has started them all again
         return
     if state["iteration"] < state.get("max_batches", 0):
         raise ResumeError(

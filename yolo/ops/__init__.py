@@ -17,6 +17,7 @@ from .prelu import prelu
 from .reorg import reorg, reorg3d
 from .roi import roi_align, roi_pool
 from .shapes import ShapeError
+from .shared_norm import rolling_pair, statistics
 from .upsample import upsample
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
     "reorg3d",
     "roi_align",
     "roi_pool",
+    "rolling_pair",
+    "statistics",
     "unpack",
     "upsample",
 ]

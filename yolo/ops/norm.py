@@ -16,6 +16,8 @@ kernel leaves count, mean and spread of every tile, and no pass reads x again fo
 Twin: torch.nn.functional.batch_norm and the expressions of formulas.py.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -29,6 +31,7 @@ from .native import activation_codes, library, threads
 from .operator import operator, result
 from .precision import narrowed, precision, sum_type
 from .shapes import ShapeError, conv_shape, pair, same_type
+from .shared_norm import means_of_all, of_batch, shares, subtract
 
 CHANNELS = ("scale", "bias", "rolling_mean", "rolling_var")
 
@@ -51,15 +54,17 @@ def batch_norm_act(
         rolling = rolling_mean, rolling_var
         return activate(_twin(x, scale, bias, rolling, training, momentum, eps), activation)
     if training:
-        mean, rstd = _statistics(x.detach(), rolling_mean, rolling_var, momentum, eps)
+        take, count = functools.partial(_statistics, x.detach()), x[:, :1].numel()
+        found = of_batch(take, count, (rolling_mean, rolling_var), momentum, eps)
     else:
-        mean, rstd = rolling_mean.detach().clone(), torch.rsqrt(rolling_var.detach() + eps)
-    return _activated(x, scale, bias, mean, rstd, training, activation)
+        found = rolling_mean.detach().clone(), torch.rsqrt(rolling_var.detach() + eps), None
+    return _activated(x, scale, bias, *found, training, activation)
 
 
-def _activated(x, scale, bias, mean, rstd, from_batch, activation):
+def _activated(x, scale, bias, mean, rstd, total, from_batch, activation):
+    """total: None, or the number of values of all ranks that mean and rstd are of."""
     fused = activation if activation in NATIVE_ACTIVATIONS else "linear"
-    y = _normalise(x, scale, bias, mean, rstd, from_batch, fused)
+    y = _normalise(x, scale, bias, mean, rstd, total, from_batch, fused)
     return y if fused == activation else activate(y, activation)
 
 
@@ -74,13 +79,17 @@ def conv_batch_norm_act(
         return batch_norm_act(x, *channels, *rolling, training, activation, momentum, eps)
     check_activation(activation, "conv_batch_norm_act")
     x, (stride, padding, dilation, groups) = narrowed(x), geometry
-    conv_shape(x, weight, None, *geometry, "conv_batch_norm_act")
+    shape = conv_shape(x, weight, None, *geometry, "conv_batch_norm_act")
     like = x.new_empty((0, weight.shape[0]))
     _check(like, **dict(zip(CHANNELS, (*channels, *rolling), strict=True)))
     geometry = pair(stride), pair(padding), pair(dilation), groups
     run = _ConvStatistics.apply if wants_grad(x, weight) else _conv_statistics
-    x, mean, rstd = run(x, weight, *rolling, momentum, eps, *geometry)
-    return _activated(x, *channels, mean, rstd, True, activation)
+
+    def take(*how):
+        return run(x, weight, *how, *geometry)
+
+    x, *found = of_batch(take, shape.n * shape.p * shape.q, rolling, momentum, eps)
+    return _activated(x, *channels, *found, True, activation)
 
 
 def _check(x, **channels):
@@ -94,6 +103,8 @@ def _check(x, **channels):
 
 
 def _twin(x, scale, bias, rolling, training, momentum, eps):
+    if training and shares():
+        raise ValueError("batch_norm_act: statistics of all ranks need backend('native')")
     rolling_mean, rolling_var = rolling
     count = x.numel() // x.shape[1] if x.numel() else 0
     if training and count < 2:  # no value, or one whose spread is 0: F.batch_norm refuses both
@@ -105,24 +116,30 @@ def _twin(x, scale, bias, rolling, training, momentum, eps):
     return F.batch_norm(x, rolling_mean, rolling_var, scale, bias, training, momentum, eps)
 
 
-def _normalise(x, scale, bias, mean, rstd, from_batch, activation):
+def _normalise(x, scale, bias, mean, rstd, total, from_batch, activation):
     if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad or bias.requires_grad):
-        return _NormAct.apply(x, scale, bias, mean, rstd, from_batch, activation)
+        return _NormAct.apply(x, scale, bias, mean, rstd, total, from_batch, activation)
     return _forward(x, scale, bias, mean, rstd, activation)
 
 
 class _NormAct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, scale, bias, mean, rstd, from_batch, activation):
-        ctx.from_batch, ctx.activation = from_batch, activation
+    def forward(ctx, x, scale, bias, mean, rstd, total, from_batch, activation):
+        ctx.total, ctx.from_batch, ctx.activation = total, from_batch, activation
         ctx.save_for_backward(x, scale, bias, mean, rstd)
         return _forward(x, scale, bias, mean, rstd, activation)
 
     @staticmethod
     @first_order("batch_norm_act")
     def backward(ctx, grad_y):
-        grads = _backward(grad_y, *ctx.saved_tensors, ctx.from_batch, ctx.activation)
-        return *grads, None, None, None, None
+        own = ctx.from_batch and ctx.total is None
+        grads = _backward(grad_y, *ctx.saved_tensors, own, ctx.activation)
+        if ctx.total is not None:
+            x, scale, _, mean, rstd = ctx.saved_tensors
+            factors = means_of_all(scale, mean, rstd, *grads[1:], ctx.total)
+            across = [1, -1] + [1] * (x.dim() - 2)
+            subtract(grads[0], x, *(factor.view(across) for factor in factors))
+        return *grads, None, None, None, None, None
 
 
 class _ConvStatistics(torch.autograd.Function):

@@ -12,6 +12,7 @@ by those of its readers that want it in their backward pass (packed_recipe.py).
 import functools
 
 import torch
+import torch.nn.functional as F
 
 from . import packed, packed_memory
 from .formulas import NATIVE_ACTIVATIONS
@@ -21,6 +22,7 @@ from .packed import Packed
 from .packed_recipe import Kept, NormAct, read
 from .precision import precision
 from .shapes import conv_shape
+from .shared_norm import means_of_all, of_batch, subtract
 
 
 def fits(size, stride, padding, dilation, groups, activation):
@@ -54,7 +56,7 @@ def conv_norm_act(
     """Packed or planar x -> Packed f(batch norm of x * weight); rolling: mean and variance, which
     move in training and are used otherwise."""
     if training:
-        fixed = *rolling, momentum, eps
+        fixed = rolling, momentum, eps
     else:
         fixed = rolling[0].clone(), torch.rsqrt(rolling[1] + eps)
     return _block(x, weight, scale, bias, fixed, training, activation, stride, padding)
@@ -94,11 +96,19 @@ class _Block(torch.autograd.Function):
         z, y = packed_memory.empty(*size), packed_memory.empty(*size)
         space = packed_memory.workspace(max(conv.workspace, library().packed.norm_workspace(size)))
         conv.forward(x.data_ptr(), image, weight.data_ptr(), z.data_ptr(), space.data_ptr())
-        mean, rstd = _statistics(z, size, space, *statistics) if from_batch else statistics
+        if from_batch:
+            take, count = (
+                functools.partial(_statistics, z, size, space),
+                shape.n * shape.p * shape.q,
+            )
+            mean, rstd, total = of_batch(take, count, *statistics)
+        else:
+            (mean, rstd), total = statistics, None
         again = NormAct(z, mean, rstd, scale, bias, activation)
         again.write(again.tensors, y)
         ctx.save_for_backward(weight, z, mean, rstd, scale, bias, *recipe.tensors)
-        ctx.rest = recipe, size, from_batch, activation, shape, conv
+        ctx.rest = recipe, size, from_batch and total is None, activation, shape, conv
+        ctx.total = total
         ctx.mark_non_differentiable(z, mean, rstd)
         ctx.set_materialize_grads(False)
         return y, z, mean, rstd
@@ -126,6 +136,9 @@ class _Block(torch.autograd.Function):
             space.data_ptr(),
             threads(),
         )
+        if ctx.total is not None:
+            found = means_of_all(scale, mean, rstd, grad_scale, grad_bias, ctx.total)
+            _subtract_inside(grad_z, z, *found)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[1]:
             x, image = _images(read(recipe, kept))
@@ -143,6 +156,15 @@ class _Block(torch.autograd.Function):
 def _images(x):
     """x and the floats from one image to the next (0: an ordinary tensor)."""
     return packed.images(x) if x.dim() == 5 else (x.contiguous(), 0)
+
+
+def _subtract_inside(grad_z, z, a, b):
+    """grad_z -= a + b * z, but for the border, which is read as zeros."""
+    inside = slice(packed_memory.BORDER, -packed_memory.BORDER)
+    blocks, lanes = z.shape[1], z.shape[4]
+    shape = blocks, 1, 1, lanes
+    a, b = (F.pad(t, (0, blocks * lanes - len(t))).view(shape) for t in (a, b))
+    subtract(grad_z[:, :, inside, inside], z[:, :, inside, inside], a, b)
 
 
 def _addresses(*tensors):

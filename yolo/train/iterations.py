@@ -5,6 +5,7 @@ import time
 
 import torch
 
+from .. import ranks
 from .finite import NotFinite, save_evidence
 from .memory import MemoryLimit, is_out_of_memory, more_subdivisions, set_subdivisions
 from .state import seed_generators
@@ -39,9 +40,10 @@ class Iterations:
         batches = self._batches()
         waited = batches.waited
         self.whole = False
-        seed_generators(self.plan.seed, net.iteration)
+        seed_generators(self.plan.seed, net.iteration, ranks.number())
         try:
-            outcome = accumulate(net, batches, self.device, self.plan.precision, self._between)
+            how = self.device, self.plan.precision, self._between, self.reducer
+            outcome = accumulate(net, batches, *how)
         except NotFinite as found:
             outcome = self._not_finite(found, before)
         except BaseException as error:
@@ -64,7 +66,9 @@ class Iterations:
         net.seen = net.iteration * net.options.effective_batch
         self.position += outcome.images
         self.whole = True
-        self.progress.broken = getattr(batches, "skipped", 0)
+        self.progress.broken = outcome.broken
+        for text in ranks.notes.news(outcome.notes):
+            self.say(text)
         return outcome, batches.waited - waited
 
     def _batches(self):
@@ -90,6 +94,11 @@ class Iterations:
         """Out of memory: from now on half the images at a time, the batch as it was."""
         self._close_batches()
         more = more_subdivisions(self.net.options)
+        if ranks.count() > 1:  # the others are in the middle of their sums
+            raise MemoryLimit(
+                f"rank {ranks.number()}: {str(error).splitlines()[0]}; raise subdivisions "
+                "(--subdivisions, or --auto-batch), or --checkpoint-activations"
+            ) from None
         if more is None:
             raise MemoryLimit(
                 f"iteration {self.net.iteration + 1}: a mini-batch of one image does not fit into "
@@ -111,7 +120,8 @@ class Iterations:
         path = plan.out / f"{plan.name}_nonfinite_{net.iteration + 1}.safetensors"
         if progress.skipped < EVIDENCE:
             with self.output.attempt("the evidence"):
-                save_evidence(path, found.batch, text)
+                if found.batch is not None:
+                    save_evidence(path, found.batch, text)
                 text += f" The mini-batch is in {path}."
         before.back()
         self.whole = True
@@ -126,7 +136,7 @@ class Iterations:
         net.iteration += 1  # its images count as seen, whichever of them were looked at
         images = net.options.subdivisions * self.sizes(net.iteration - 1)[0]
         self._close_batches()
-        return Outcome(math.nan, images)
+        return Outcome(math.nan, images, progress.broken)
 
     def _advance(self, outcome, seconds, waited):
         """Books one finished iteration."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from .. import ranks
 from ..errors import YoloError
 
 SHARE = 0.85  # of the memory that is free: the rest is for the loader, and for what comes later
@@ -59,7 +60,9 @@ def fit_subdivisions(net, size, device, say):
     more = _peak(net, few, size, device) - before - one if few > 1 else 0
     each = max(1, more // max(1, few - 1))
     fits = [
-        n for n in range(1, batch + 1) if batch % n == 0 and one + (batch // n - 1) * each <= free
+        n
+        for n in range(1, batch + 1)
+        if batch % n == 0 and one + (own(batch // n) - 1) * each <= free
     ]
     if one > free or not fits:
         raise MemoryLimit(
@@ -74,12 +77,17 @@ def fit_subdivisions(net, size, device, say):
     set_subdivisions(net, fits[0])
 
 
+def own(images):
+    """Images of a mini-batch that fall to one rank, at most."""
+    return -(-images // ranks.count())
+
+
 def free_memory(device):
     """Bytes that a step may take: of the GPU, or of what the machine, its container and the
-    limit of the process leave."""
+    limit of the process leave, each rank of the machine having its share."""
     if device.type == "cuda":
         return int(SHARE * torch.cuda.mem_get_info(device)[0])
-    free = [_available()]
+    free = [_available() // ranks.on_this_machine()]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
         free.append(soft - _status("VmSize"))

@@ -9,7 +9,7 @@ import shutil
 import time
 from contextlib import contextmanager
 
-from .. import plot, weights
+from .. import plot, ranks, weights
 from ..checkpoint import Series
 from ..errors import YoloError
 from ..files import atomic, leftovers
@@ -120,6 +120,30 @@ class Output:
         self.metrics.close()
         if self.lock is not None:
             self.lock.close()
+
+
+class Elsewhere(Output):
+    """Of a rank that is not the first: it keeps the rows, and writes nothing."""
+
+    def prepare(self, checkpoint, net):
+        pass
+
+    def book(self, row):
+        pass
+
+    def save(self, checkpoint):
+        pass
+
+    def save_weights(self, net, suffix):
+        pass
+
+    def chart(self, max_batches):
+        pass
+
+
+def open_output(*arguments):
+    """The output of this rank."""
+    return (Output if ranks.first() else Elsewhere)(*arguments)
 
 
 def lock(path):

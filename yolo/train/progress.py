@@ -27,6 +27,8 @@ class Plan:
     max_hours: float | None = None
     tensorboard: bool = False
     log_gradients: int | None = None  # iterations between lines of gradients.csv; None: no file
+    sync_bn: bool = False  # batch normalisation over the images of all ranks
+    bf16_gradients: bool = False  # half the bytes between ranks
     record: dict = field(default_factory=dict)  # kept in the checkpoint: flags, data, names
 
 

@@ -28,9 +28,9 @@ STREAM = 4  # keeps these draws apart from the loader's and those of sizes
 NOT_KEPT = ("heads", "mini_batch", "seconds_left")  # heads go by another way
 
 
-def seed_generators(seed, iteration):
+def seed_generators(seed, iteration, rank=0):
     """Global generators of torch, NumPy and Python as they are at the start of an iteration."""
-    words = np.random.SeedSequence((seed, STREAM, iteration)).generate_state(3)
+    words = np.random.SeedSequence((seed, STREAM, iteration, rank)).generate_state(3)
     torch.manual_seed(int(words[0]))
     np.random.seed(int(words[1]))  # noqa: NPY002  (for layers of users; ours draw from generators)
     random.seed(int(words[2]))

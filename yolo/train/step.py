@@ -1,20 +1,26 @@
 """One iteration: forward and backward over its mini-batches, then the update.
 
-It happens wholly or not at all: `Before` takes the network back to where the iteration began.
+It happens wholly or not at all: `Before` takes the network back to where the iteration began. Of
+several ranks each works on its share of every mini-batch; what one of them meets, all act on.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 
+from .. import ranks
 from ..errors import YoloError
+from ..loss.head import Averages
 from ..ops import precision as computing
+from ..ops import statistics
 from .finite import NotFinite, first_non_finite, gradients_finite
 
 
 class TrainError(YoloError, RuntimeError):
-    """Training cannot go on; the message names iteration, layer and images."""
+    """Training cannot go on, on any rank; the message names iteration, layer and images."""
+
+    on_every_rank = True  # so that only the first says it
 
 
 class Before:
@@ -40,41 +46,65 @@ class Outcome:
 
     loss: float = 0.0
     images: int = 0
-    paths: list = field(default_factory=list)
+    broken: int = 0  # images replaced so far
     heads: dict = field(default_factory=dict)  # layer -> Averages
+    notes: list = field(default_factory=list)  # what each rank has to say
 
-    def add(self, report):
-        """Books the heads of one mini-batch."""
+    def add(self, report, share):
+        """Books one mini-batch, or the share of it that a rank has."""
+        self.loss += share * report.cost
         for layer, head in zip(report.indices, report.heads, strict=True):
-            earlier = self.heads.get(layer)
-            self.heads[layer] = head.averages + earlier if earlier else head.averages
+            self._add_head(layer, head.averages)
+
+    def _add_head(self, layer, averages):
+        earlier = self.heads.get(layer)
+        self.heads[layer] = averages + earlier if earlier else averages
+
+    def of_all_ranks(self):
+        """The outcomes of all ranks together."""
+        if ranks.count() == 1:
+            return self
+        found = ranks.everyone(asdict(self) | {"notes": ranks.notes.take()})
+        whole = Outcome(sum(f["loss"] for f in found), self.images, sum(f["broken"] for f in found))
+        whole.notes = [f["notes"] for f in found]
+        for part in found:
+            for layer, averages in part["heads"].items():
+                whole._add_head(int(layer), Averages(**averages))
+        return whole
 
 
-def accumulate(net, batches, device, precision, between=lambda number: None):
+def accumulate(net, batches, device, precision, between, reducer):
     """Forward and backward over the `subdivisions` mini-batches of an iteration; `between` is
-    called before each but the first."""
+    called before each but the first, `reducer` sums the gradients of all ranks."""
     outcome, subdivisions = Outcome(), net.options.subdivisions
     for number in range(subdivisions):
         if number:
             between(number)
         batch = next(batches)
-        net.seen += len(batch.images)
-        outcome.images += len(batch.images)
-        outcome.paths += batch.paths
-        with computing(precision):
-            report = backward(net, batch, device)
-        outcome.loss += report.cost / subdivisions
-        outcome.add(report)
-    return outcome
+        net.seen += batch.images_of_all
+        outcome.images += batch.images_of_all
+        with computing(precision), statistics("shared" if reducer.sync_bn else "own"):
+            report = backward(net, batch, device, reducer, number + 1 == subdivisions)
+        outcome.add(report, len(batch.images) / batch.images_of_all / subdivisions)
+    outcome.broken = getattr(batches, "skipped", 0)
+    return outcome.of_all_ranks()
 
 
-def backward(net, batch, device):
+def backward(net, batch, device, reducer, last):
     """Adds the gradients of one mini-batch; NotFinite where they, or the loss, are not."""
     x = batch.images.to(device, non_blocking=True)
     report = net.loss(x, batch.truth.to(device))
-    if not math.isfinite(report.cost):
-        raise NotFinite("loss", first_non_finite(net, x), batch)
-    report.total.backward()
-    if not gradients_finite(net):
-        raise NotFinite("gradient", first_non_finite(net, x), batch)
+    _check("loss", math.isfinite(report.cost), net, x, batch)
+    with reducer.backward(last):
+        report.total.backward()
+    _check("gradient", gradients_finite(net), net, x, batch)
+    if last:
+        reducer.finish()
     return report
+
+
+def _check(what, good, net, x, batch):
+    """Raises NotFinite on every rank where one of them has met it."""
+    if ranks.any_rank(not good):
+        own = None if good else NotFinite(what, first_non_finite(net, x), batch)
+        raise NotFinite.agreed(own)

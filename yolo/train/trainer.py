@@ -12,7 +12,7 @@ import time
 
 import torch
 
-from .. import evaluate
+from .. import evaluate, ranks
 from ..network import Network
 from ..ops import PrecisionError
 from ..optimizer import DarknetSGD
@@ -22,11 +22,15 @@ from .board import Board
 from .gradients import Gradients
 from .iterations import Iterations
 from .metrics import columns
-from .output import Output
+from .output import open_output
 from .progress import Plan, Progress
+from .reduce import Reducer, same_start
 from .sizes import Rhythm, Sizes, random_of
 from .state import capture, restore, verify
+from .step import TrainError
 from .stop import Interrupted, Stop
+
+TOGETHER = 32  # images after which ranks that measure ask each other for signals
 
 
 class Trainer(Iterations):
@@ -62,10 +66,12 @@ class Trainer(Iterations):
         self.schedule = Schedule(net.options, plan.seed)
         self.optimizer = DarknetSGD(net)
         self.average = Average(net)
-        self.output = Output(plan, columns(net), texts, say)
         self.gradients = None
-        if plan.log_gradients:
+        if plan.log_gradients and ranks.first():
             self.gradients = Gradients(net, plan.out / "gradients.csv", plan.log_gradients)
+        self.output = open_output(plan, columns(net), texts, say)
+        wire = torch.bfloat16 if plan.bf16_gradients else None
+        self.reducer = Reducer(net, wire, plan.sync_bn)
         self.progress = Progress(iteration=net.iteration)
         self.position, self.booked = net.seen, net.iteration
         if checkpoint:
@@ -84,6 +90,7 @@ class Trainer(Iterations):
             self._earlier_rows()
         if self.gradients:
             self.gradients.begin()
+        same_start(net)
 
     def _earlier_rows(self):
         """A run that starts from the weights of an earlier one in the same folder goes on in its
@@ -98,7 +105,7 @@ class Trainer(Iterations):
         progress. A checkpoint and the last weights are left whatever ends the run."""
         plan, net = self.plan, self.net
         self._check_sizes()
-        if plan.tensorboard:
+        if plan.tensorboard and ranks.first():
             self.board = Board(plan.out / "tensorboard", net.iteration)
         self.output.prepare(capture(self), net)
         self.saved = self.saved_weights = self.numbered = net.iteration
@@ -126,9 +133,11 @@ class Trainer(Iterations):
         self.output.chart(self.net.options.max_batches)
 
     def _should_end(self):
-        """Whether a signal, --patience or --max-hours ends the run here."""
+        """Whether a signal, --patience or --max-hours ends the run here, on every rank."""
         plan, hours = self.plan, (time.monotonic() - self.started) / 3600
-        if self.stop.signal is not None:
+        signal, hours = ranks.largest(self.stop.signal or 0, hours)
+        if signal:
+            self.stop.signal = signal
             self.ended = self.stop.name
         elif plan.patience and self.progress.worse >= plan.patience:
             self.ended = f"no better mAP in {plan.patience} measurements"
@@ -193,12 +202,10 @@ class Trainer(Iterations):
 
     def measure(self):
         """Mean average precision, or top-1 accuracy, on the validation data; keeps the best."""
-        progress, plan = self.progress, self.plan
+        progress = self.progress
         if tuple(self.net.input_shape[1:]) != self.size:
             self.net.resize(*self.size)
-        with self.stop.at_once():
-            result = self.evaluate(self.net, self.valid, precision=plan.precision)
-        self.result = result
+        self.result = result = self._measured()
         progress.map = progress.last_map = result.score
         progress.measured = result.brief
         better = progress.best_map is None or result.score > progress.best_map
@@ -208,10 +215,29 @@ class Trainer(Iterations):
             with self.output.attempt(f"{self.plan.name}_best.weights"):
                 self.output.save_weights(self.net, "best")
 
+    def _measured(self):
+        """The result; Interrupted where a signal comes. Several ranks look for one together."""
+        measure, precision = self.evaluate, self.plan.precision
+        if ranks.count() == 1:
+            with self.stop.at_once():
+                return measure(self.net, self.valid, precision=precision)
+
+        def progress(images):
+            if images % TOGETHER == 0 and ranks.any_rank(self.stop.signal is not None):
+                raise Interrupted
+
+        return measure(self.net, self.valid, precision=precision, progress=progress)
+
     def _check_sizes(self):
         """Every size that may come, before the first step."""
         for size in sorted(self.sizes.all()):
             self.net.resize(*size)
+            images = self.sizes.images(*size)
+            if images < ranks.count():
+                raise TrainError(
+                    f"a mini-batch of {images} images has none for each of {ranks.count()} ranks; "
+                    f"lower subdivisions ({self.net.options.subdivisions}), or start fewer"
+                )
         self.net.resize(*self.size)
 
 

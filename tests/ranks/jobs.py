@@ -1,0 +1,70 @@
+"""What the ranks of the tests do, each in a process of its own (server.py)."""
+
+import json
+
+import torch
+from safetensors.torch import save_file
+from small_run import network, tensors, trainer
+
+from yolo import ops, ranks
+from yolo.checkpoint import read
+
+
+def keep(folder, found, **facts):
+    """Leaves tensors and facts of this rank in the folder."""
+    found = {name: tensor.detach().clone().contiguous() for name, tensor in found.items()}
+    save_file(found, folder / f"{ranks.number()}.safetensors")
+    (folder / f"{ranks.number()}.json").write_text(json.dumps(facts))
+
+
+def train(folder, changes=(), iterations=4, checkpoint=None, spoil=(), **settings):
+    """A small training; `checkpoint` is the path of one to go on from."""
+    said = []
+    found = read(checkpoint) if checkpoint else None
+    run = trainer(folder, iterations, network(changes), spoil, found, say=said.append, **settings)
+    run.run()
+    heads = {layer: vars(averages) for layer, averages in run.progress.heads.items()}
+    facts = dict(loss=run.progress.loss, given=run.given, said=said, position=run.position)
+    keep(folder, tensors(run), heads=heads, **facts)
+
+
+def normalise(folder, block, images, activation):
+    """Convolution and batch normalisation over this rank's share of the images, forward and
+    backward, statistics shared."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(images, 3, 8, 8), torch.randn(20, 3, 3, 3)
+    grad_y, scale, bias = torch.randn(images, 20, 8, 8), torch.rand(20) + 0.5, torch.randn(20)
+    share = slice(*ranks.mine(images))
+    x, grad_y = x[share].clone(), grad_y[share]
+    for tensor in (x, weight, scale, bias):
+        tensor.requires_grad_()
+    rolling = torch.zeros(20), torch.ones(20)
+    with ops.statistics("shared"):
+        y = BLOCKS[block](x, weight, scale, bias, rolling, activation)
+        y.backward(grad_y)
+    sums = {
+        name: ranks.summed(tensor.grad)
+        for name, tensor in (("weight", weight), ("scale", scale), ("bias", bias))
+    }
+    rolling = {"mean": rolling[0], "var": rolling[1]}
+    keep(folder, {"y": y, "grad_x": x.grad} | sums | rolling)
+
+
+def separate(x, weight, scale, bias, rolling, activation):
+    y = ops.conv2d(x, weight, None, 1, 1)
+    return ops.batch_norm_act(y, scale, bias, *rolling, True, activation)
+
+
+def planar(x, weight, scale, bias, rolling, activation):
+    how = rolling, True, activation, (1, 1, 1, 1)
+    return ops.conv_batch_norm_act(x, weight, (scale, bias), *how)
+
+
+def packed(x, weight, scale, bias, rolling, activation):
+    with ops.layout("packed"):
+        return ops.unpack(
+            ops.conv_norm_act(x, weight, scale, bias, rolling, True, activation, 1, 1)
+        )
+
+
+BLOCKS = {"separate": separate, "planar": planar, "packed": packed}
