@@ -27,7 +27,7 @@ import yolo  # noqa: E402
 from yolo import boxes as box  # noqa: E402
 from yolo import ops  # noqa: E402
 from yolo.data.image import fit, read  # noqa: E402
-from yolo.export.check import PROGRAMS, distance  # noqa: E402
+from yolo.export.check import PROGRAMS, distance, opened  # noqa: E402
 from yolo.export.onnx import model  # noqa: E402
 from yolo.plan import Plan  # noqa: E402
 from yolo.predict import decode, detection_heads  # noqa: E402
@@ -53,10 +53,9 @@ def programs(net):
         'backend("torch")': by_torch,
     }
     made = model(net)
-    names = [output.name for output in made.graph.output]
-    for name, opened in PROGRAMS.items():
-        run = opened(made.SerializeToString(), names)
-        found[label(name)] = lambda x, run=run: [np.asarray(y) for y in run(x.numpy())]
+    for name, start in PROGRAMS.items():
+        run = opened(start, made)
+        found[label(name)] = lambda x, run=run: run(x.numpy())
     return found
 
 

@@ -82,7 +82,7 @@ def program(change):
 
     def start(model, names, threads):
         run = PROGRAMS["opencv"](model, names)
-        return lambda x: [change(y) for y in run(x)]
+        return lambda inputs: [change(y) for y in run(inputs)]
 
     return start
 

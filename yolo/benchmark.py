@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from .errors import YoloError
-from .export.check import LIMITS, PROGRAMS, Missing, differing, distance, images, listed
+from .export.check import LIMITS, PROGRAMS, Missing, differing, distance, images, listed, opened
 from .export.onnx import model
 from .ops import backend
 from .ops.precision import HALVES, INFERENCE_WORDS, WORDS
@@ -109,13 +109,12 @@ def others(net, x):
     """The exported graph in each program of export.check; these compute on the CPU only."""
     if next(net.parameters()).device.type != "cpu":
         return
-    graph = functools.cache(lambda: model(net, len(x)).SerializeToString())
-    names = [f"head_{index}" for index in net.heads]
+    graph = functools.cache(lambda: model(net, len(x)))
 
     def start(name):
-        data = graph()
+        made = graph()
         try:
-            run = PROGRAMS[name](data, names, torch.get_num_threads())
+            run = opened(PROGRAMS[name], made, torch.get_num_threads(), lasts=False)
             run(x)
         except Missing:
             raise

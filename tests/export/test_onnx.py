@@ -6,14 +6,20 @@ import pytest
 import torch
 
 import yolo
+from yolo import ops
 from yolo.cfg import parse
+from yolo.layers import LAYERS as BUILDERS
 from yolo.network import Network
 from yolo.ops import backend
 
 onnx = pytest.importorskip("onnx", reason="needs the package onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
 
-from yolo.export.onnx import ExportError, model  # noqa: E402
+from yolo.export import check as checking  # noqa: E402
+from yolo.export.activations import ACTIVATIONS  # noqa: E402
+from yolo.export.layers import LAYERS, REFUSED  # noqa: E402
+from yolo.export.onnx import model  # noqa: E402
+from yolo.inspection.support import _layer as smallest  # noqa: E402
 
 NET = "[net]\nwidth=40\nheight=24\nchannels=3\nbatch=1\n"
 CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize={}\nstride={}\npad=1\nactivation={}\n"
@@ -53,6 +59,20 @@ BODIES = {
     "coords=4\nsoftmax=1\n",
     "gaussian": conv(22, 1, act="linear") + "[Gaussian_yolo]\nclasses=2\n"
     "anchors=10,14, 23,27\nnum=2\nmask=0,1\nscale_x_y=1.1\nyolo_point=left_top\n",
+    "rare activations": "".join(
+        f"[activation]\nactivation={name}\n" + conv(6)
+        for name in ("plse", "lhtan", "stair", "normalize_channels", "normalize_channels_softmax",
+                     "normalize_channels_softmax_maxval")
+    ),
+    "rearranged back": conv(16) + "[reorg]\nstride=2\nreverse=1\n" + conv(16)
+    + "[reorg3d]\nstride=2\nreverse=1\n",
+    "local": conv(4, 3, 2) + "[local]\nfilters=3\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+    "[local]\nfilters=2\nsize=2\nstride=2\nactivation=linear\n",
+    "signs": conv(8) + conv(8) + "xnor=1\n" + conv(8) + "binary=1\n" + conv(8, 3, 2) + "xnor=1\n",
+    "shared": conv(8) + conv(8) + conv(8, act="mish") + "share_index=-1\n",
+    "blurred": conv(8, 3, 2) + "antialiasing=1\n" + conv(8, 3, 2) + "antialiasing=2\n"
+    "[maxpool]\nsize=2\nstride=2\nantialiasing=1\n",
+    "largest": conv(8) + "[maxpool]\nsize=3\nstride=1\nmaxpool_zero_nonmax=1\n[contrastive]\n",
     "detection": conv(4, 3, 4) + "[connected]\noutput=108\nactivation=linear\n[detection]\n"
     "classes=2\ncoords=4\nside=3\nnum=2\nsoftmax=1\nsqrt=1\n",
 }  # fmt: skip
@@ -94,26 +114,101 @@ def test_shipped_cfg(name, cfg_folder):
     check(settled(yolo.load(cfg_folder / f"{name}.cfg").resize(96, 64)), batch=1)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "[local]\nfilters=2\nsize=3\n",
-        "[gru]\noutput=3\n",
-        "[activation]\nactivation=stair\n",
-        "[reorg]\nstride=2\nreverse=1\n",
-    ],
-)
-def test_layer_without_onnx_form_is_an_error_that_names_it(body):
-    with pytest.raises(ExportError, match="layer 1"):
-        model(Network(parse(NET + conv(4) + body)))
+TREE = "a -1\nb -1\nc 0\nd 0\ne 2\nf 2\ng 2\n"
+TREES = {
+    "classifier": conv(7) + "[avgpool]\n[softmax]\ntemperature=2\n",
+    "region": conv(24, 8, 8, act="linear") + "[region]\nclasses=7\nanchors=1,2, 3,1\nnum=2\n",
+    "region, unsure": conv(24, 8, 8, act="linear")
+    + "[region]\nclasses=7\nanchors=1,2, 3,1\nnum=2\nclassfix=-1\n",
+}
 
 
-@pytest.mark.parametrize("head", ["[avgpool]\n[softmax]\n", "[region]\nclasses=4\n"])
-def test_tree_of_classes_is_an_error(head, tmp_path):
-    (tmp_path / "four.tree").write_text("a -1\nb -1\nc 0\nd 0\n")
-    layers = conv(9 if "region" in head else 4) + head + f"tree={tmp_path}/four.tree\n"
-    with pytest.raises(ExportError, match="has a tree of classes"):
-        model(Network(parse(NET + layers)))
+@pytest.fixture
+def tree_net(request, tmp_path):
+    """A network whose head has a tree of classes, with outputs that are far apart."""
+    (tmp_path / "seven.tree").write_text(TREE)
+    net = settled(Network(parse(NET + TREES[request.param] + f"tree={tmp_path}/seven.tree\n")))
+    with torch.no_grad():
+        weight = net.layers[0].weight
+        weight.mul_(16)
+        if "region" in request.param:
+            weight.view(2, 12, -1)[:, :4] /= 16  # boxes as they are
+    return net
+
+
+@pytest.mark.parametrize("tree_net", TREES, indirect=True)
+def test_a_tree_of_classes(tree_net):
+    check(tree_net, batch=2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tree_net", ["region", "region, unsure"], indirect=True)
+@pytest.mark.parametrize("nodes", ["boxes", "detections"])
+def test_what_a_tree_finds(tree_net, nodes):
+    made = model(tree_net, None, nodes, thresh=0.25)
+    results = checking.check(tree_net, made, nodes, None, programs=["onnxruntime"])
+    assert nodes == "detections" or results["onnxruntime"] < 1e-5
+    x = torch.from_numpy(checking.images(tree_net, 2))
+    found = checking.listed(tree_net, tree_net(x))
+    assert len(set(found[:, 6])) > 5 and 8 < len(found) < 120
+
+
+RECURRENT = {
+    "rnn": conv(4, 3, 4) + "[rnn]\noutput=5\nhidden=6\nshortcut=1\nlogistic=1\nactivation=tanh\n",
+    "gru": conv(4, 3, 4) + "[gru]\noutput=5\n",
+    "lstm": conv(4, 3, 4) + "[lstm]\noutput=5\nbatch_normalize=1\n",
+    "crnn": conv(4, 3, 4) + "[crnn]\nbatch_normalize=1\nsize=3\npad=1\noutput=5\nhidden=6\n"
+    "activation=leaky\n" + conv(4),
+    "conv_lstm": conv(4, 3, 4) + "[conv_lstm]\nbatch_normalize=1\nsize=3\npad=1\noutput=5\n"
+    "peephole=1\nstate_constrain=1\n" + conv(14, act="linear") + YOLO,
+    "history": conv(4, 3, 4) + "[history]\nhistory_size=3\n" + conv(3),
+    "several": conv(4, 3, 4) + "[history]\nhistory_size=1\n[crnn]\nsize=3\npad=1\noutput=3\n"
+    "hidden=2\nxnor=1\n[conv_lstm]\nsize=3\npad=1\noutput=4\nlstm_activation=leaky\n",
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("batch", [2, None])
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_state_goes_in_and_out(name, batch):
+    """Against the network in float64, image after image."""
+    net = settled(Network(parse(NET + RECURRENT[name])))
+    made = model(net, batch)
+    run = checking.opened(checking.onnxruntime, made)
+    exact = net.fused().double()
+    seen = []
+    for _ in range(4):
+        x = torch.rand(2, *net.input_shape)
+        outputs = run(x.numpy())
+        with backend("torch"):
+            wanted = exact(x.double())
+        for y, target in zip(outputs, wanted, strict=True):
+            error = (torch.from_numpy(y).double() - target).norm() / target.norm()
+            assert error <= 1e-5, f"relative L2 {error:.2e}"
+        seen.append(outputs[0])
+    states = [i.name for i in made.graph.input[1:]]
+    assert states and json.loads(facts_of(made)["states"]) == {s: f"next_{s}" for s in states}
+    once = checking.opened(checking.onnxruntime, made, lasts=False)(x.numpy())
+    assert abs(once[0] - seen[-1]).max() > 1e-4  # what came before counts
+    assert checking.check(net, made, "heads", batch, programs=["onnxruntime"])["onnxruntime"] < 1e-5
+
+
+def facts_of(made):
+    return {p.key: p.value for p in made.metadata_props}
+
+
+def test_every_layer_and_activation_has_a_form():
+    classes = {type(layer).__name__ for layer in every_layer()}
+    assert classes == set(LAYERS) | set(REFUSED)
+    assert set(ACTIVATIONS) == set(ops.ACTIVATIONS)
+
+
+def every_layer():
+    """One of each class of layers that a cfg can make."""
+    for name in BUILDERS:
+        yield smallest(name)
+    yield smallest("convolutional", "xnor=1\n")
+    yield smallest("maxpool", "antialiasing=1\n")
 
 
 HEADS = ["heads", "region", "gaussian", "detection"]

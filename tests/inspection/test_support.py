@@ -41,7 +41,7 @@ def test_keys_that_only_train_are_keys(matrix):
 def test_rows_of_a_known_layer(matrix):
     part = matrix.split("## [convolutional]")[1].split("## ")[0]
     assert "| filters | yes | yes | yes | yes | |" in part
-    assert "| antialiasing | yes | yes | yes | - | |" in part
+    assert "| antialiasing | yes | yes | yes | yes | |" in part
     assert "| grad_centr | yes | - | yes | - | |" in part
     assert "| coordconv | refused | - | - | - | Darknet's own is broken" in part
 

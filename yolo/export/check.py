@@ -20,13 +20,15 @@ LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
 EDGE = {"fp32": 1e-4, "fp16": 2e-2}  # scores so near to the threshold may fall on either side
 SAME_BOX = {"fp32": 0.999, "fp16": 0.97}
 THRESH, NMS = 0.25, 0.45
+STEPS = 3  # images of each stream, where there is a state
 
 
 class Missing(Exception):
     """A program is not installed."""
 
 
-# ---- programs: (bytes of the model, names of the outputs, threads) -> function of images ----
+# ---- programs: (bytes of the model, names of the outputs, threads) -> function of the inputs,
+# {name: array}, that gives the outputs ----
 
 
 def onnxruntime(model, names, threads=None):
@@ -39,7 +41,7 @@ def onnxruntime(model, names, threads=None):
     options.intra_op_num_threads = threads or 0
     options.add_session_config_entry("session.force_spinning_stop", "1")  # between two runs
     session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda x: session.run(names, {"images": x})
+    return lambda inputs: session.run(names, inputs)
 
 
 def opencv(model, names, threads=None):
@@ -49,8 +51,9 @@ def opencv(model, names, threads=None):
         cv2.setNumThreads(threads)
     net = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
 
-    def run(x):
-        net.setInput(x)
+    def run(inputs):
+        for name, values in inputs.items():
+            net.setInput(values, name)
         return net.forward(names)
 
     return run
@@ -65,14 +68,32 @@ def openvino(model, names, threads=None):
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads or 0}
     compiled = core.compile_model(core.read_model(model), "CPU", settings)
 
-    def run(x):
-        results = compiled([x])
+    def run(inputs):
+        results = compiled(inputs)
         return [results[name] for name in names]
 
     return run
 
 
 PROGRAMS = {"onnxruntime": onnxruntime, "opencv": opencv, "openvino": openvino}
+
+
+def opened(start, model, threads=None, lasts=True):
+    """A program on a ModelProto, as a function of images that gives the outputs. The states of
+    recurrent layers begin at 0, and last from call to call as the network's do, unless told."""
+    states = {i.name: i.type.tensor_type.shape.dim for i in model.graph.input[1:]}
+    names = [output.name for output in model.graph.output]
+    run, held = start(model.SerializeToString(), names, threads), {}
+
+    def step(x):
+        for name, (_, *sides) in states.items():
+            held.setdefault(name, np.zeros((len(x), *(d.dim_value for d in sides)), np.float32))
+        outputs = dict(zip(names, map(np.asarray, run({"images": x} | held)), strict=True))
+        after = {name: outputs.pop(f"next_{name}") for name in states}
+        held.update(after if lasts else {})
+        return list(outputs.values())
+
+    return step
 
 
 # ---- comparison ----
@@ -96,9 +117,10 @@ def distance(ours, theirs):
 
 
 def expected(net, x, nodes, thresh, nms):
-    """What the graph should give for x: a list of arrays, in the order of its outputs."""
+    """What the graph should give for x: a list of arrays, in the order of its outputs. net: with
+    batch normalisation folded."""
     with torch.no_grad(), within("exact"):
-        outputs = net.fused()(torch.from_numpy(x))
+        outputs = net(torch.from_numpy(x))
     if nodes == "heads":
         return [y.numpy() for y in outputs]
     boxes, scores = [], []
@@ -167,19 +189,20 @@ def check(net, model, nodes, batch, precision="fp32", thresh=THRESH, nms=NMS, pr
     names the program and the first layer that differs. programs: those that must be there."""
     if nodes == "detections" and programs is None:
         programs = ["onnxruntime"]
-    x = images(net, batch or 2)
-    wanted = expected(net, x, nodes, thresh, nms)
-    if not all(np.isfinite(y).all() for y in wanted):
+    steps = STEPS if len(model.graph.input) > 1 else 1
+    x = np.split(images(net, steps * (batch or 2)), steps)
+    fused = net.fused()
+    wanted = [expected(fused, part, nodes, thresh, nms) for part in x]
+    if not all(np.isfinite(y).all() for outputs in wanted for y in outputs):
         raise ExportError(
             f"{net.cfg_path}: the network's own outputs are not finite, so nothing can agree with "
             "them: its statistics of batch normalisation come from too short a training"
         )
-    data = model.SerializeToString()
-    names = [output.name for output in model.graph.output]
     results = {}
     for name in programs or PROGRAMS:
         try:
-            outputs = PROGRAMS[name](data, names)(x)
+            run = opened(PROGRAMS[name], model)
+            outputs = [run(part) for part in x]
         except Missing:
             if programs:
                 raise ExportError(
@@ -189,12 +212,15 @@ def check(net, model, nodes, batch, precision="fp32", thresh=THRESH, nms=NMS, pr
         except Exception as error:  # whatever a foreign program raises
             first = str(error).strip().split("\n")[0]
             raise ExportError(f"{name} does not run the graph: {first}") from error
-        outputs = [np.asarray(y) for y in outputs]
-        worst, wrong = compare(net, outputs, wanted, nodes, precision, thresh)
-        if wrong:
-            where = first_difference(net, x, LIMITS[precision]) if name == "onnxruntime" else ""
+        found = [
+            compare(net, *both, nodes, precision, thresh)
+            for both in zip(outputs, wanted, strict=True)
+        ]
+        if wrong := next((text for _, text in found if text), None):
+            where = first_difference(net, x[0], LIMITS[precision]) if name == "onnxruntime" else ""
             raise ExportError(f"{name}: {wrong}{where}")
-        results[name] = worst
+        distances = [worst for worst, _ in found if worst is not None]
+        results[name] = max(distances, default=None)
     if not results:
         raise ExportError(
             "no program is installed that could check the graph: pip install onnxruntime"
@@ -211,8 +237,7 @@ def first_difference(net, x, limit):
     for layer in net.layers:
         name = graph.add("Identity", [graph.names[layer.index]], name=f"layer_{layer.index}")
         outputs.append(graph.value(name, layer.out_shape))
-    data = finished(graph, net, outputs, {}).SerializeToString()
-    theirs = onnxruntime(data, [o.name for o in outputs])(x)
+    theirs = opened(onnxruntime, finished(graph, net, outputs, {}))(x)
     with torch.no_grad(), within("exact"):
         ours = net.outputs(torch.from_numpy(x))
     for layer, a, b in zip(net.layers, ours, theirs, strict=True):

@@ -20,6 +20,7 @@ class Graph:
     def __init__(self, batch, opset):
         self.batch, self.opset = batch, opset
         self.nodes, self.constants, self.names = [], [], {}
+        self.states, self.kept = {}, {}  # name -> shape; name -> what is to be returned for it
 
     def add(self, operator, inputs, name=None, **attributes):
         """Appends a node; returns the name of its output."""
@@ -38,6 +39,16 @@ class Graph:
         """The name of a list of integers."""
         return self.constant(values, np.int64)
 
+    def state(self, layer):
+        """Names of the tensors of a layer's state, which the graph takes beside the images."""
+        shapes = {f"state_{layer.index}_{n}": s for n, s in enumerate(layer.state_shapes())}
+        self.states |= shapes
+        return list(shapes)
+
+    def keep(self, layer, *values):
+        """What the layer's state is for the next image."""
+        self.kept |= {f"state_{layer.index}_{n}": value for n, value in enumerate(values)}
+
     def value(self, name, shape, kind=TensorProto.FLOAT):
         """Type of an input or output whose first dimension is the batch."""
         return helper.make_tensor_value_info(name, kind, [self.batch or "batch", *shape])
@@ -45,6 +56,12 @@ class Graph:
     def reshape(self, x, *shape):
         """(batch, ...) -> (batch or -1, *shape): any factor of the batch stays in front."""
         return self.add("Reshape", [x, self.integers(-1, *shape)])
+
+    def largest(self, x, axis, keepdims=1):
+        """Maximum over an axis."""
+        axes = [self.integers(axis)] if self.opset >= 18 else []
+        attributes = {} if axes else {"axes": [axis]}
+        return self.add("ReduceMax", [x, *axes], keepdims=keepdims, **attributes)
 
     def slice(self, x, begin, end, axis=1):
         """Entries begin .. end of an axis."""

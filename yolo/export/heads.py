@@ -7,9 +7,9 @@ from itertools import pairwise
 from math import prod
 
 import numpy as np
+from onnx import TensorProto
 
 from ..layers.gaussian_yolo import SIGMAS
-from .graph import refusal
 
 # ---- outputs as Darknet leaves them ----
 
@@ -63,15 +63,11 @@ def gaussian_yolo(graph, layer, values):
     return [*parts, part(graph, values, 6, 7), logistic(graph, values, 7, layer.entries)]
 
 
-def refuse_tree(layer):
-    if layer.tree:
-        raise refusal(layer, "has a tree of classes, which has no ONNX form here")
-
-
 def region(graph, layer, values):
-    refuse_tree(layer)
     scores = part(graph, values, 5, layer.entries)
-    if layer.softmax:
+    if layer.tree:
+        scores = tree_softmax(graph, layer.tree, scores, axis=2)
+    elif layer.softmax:
         scores = graph.add("Softmax", [scores], axis=2)
     return [part(graph, values, 0, 4), logistic(graph, values, 4, 5), scores]
 
@@ -93,10 +89,12 @@ def detection(graph, layer, x):
 
 def softmax(graph, layer, x):
     """[softmax]: (batch, values, 1, 1)"""
-    refuse_tree(layer)
     total = prod(layer.in_shapes[0])
-    x = graph.reshape(x, layer.groups, total // layer.groups)
     x = graph.add("Div", [x, graph.constant(layer.temperature)])
+    if layer.tree:
+        y = tree_softmax(graph, layer.tree, graph.reshape(x, total), axis=1)
+        return graph.reshape(y, total, 1, 1)
+    x = graph.reshape(x, layer.groups, total // layer.groups)
     return graph.reshape(graph.add("Softmax", [x], axis=2), total, 1, 1)
 
 
@@ -106,20 +104,48 @@ def mtcnn(graph, layer, x):
     return graph.add("Concat", [scores, graph.slice(x, 2, layer.entries)], axis=1)
 
 
+# ---- a tree of classes: yolo/layers/tree.py ----
+
+
+def tree_softmax(graph, tree, x, axis):
+    """In each group of its own; a group's classes stand one after the other."""
+    ends = np.cumsum([0, *np.bincount(tree.group)]).tolist()
+    groups = [graph.slice(x, begin, end, axis) for begin, end in pairwise(ends)]
+    return graph.add("Concat", [graph.add("Softmax", [g], axis=axis) for g in groups], axis=axis)
+
+
+def tree_scores(graph, tree, y):
+    """(batch, anchors, classes, rows, columns): of each box the last class that is more probable
+    than not, all others 0. A class's probability is its value times those of the classes above."""
+    for members, parents in tree.levels:
+        above = np.zeros(len(tree.parents), np.int64)
+        above[members] = parents
+        below = np.zeros((len(tree.parents), 1, 1), bool)
+        below[members] = True
+        product = graph.add("Mul", [y, graph.add("Gather", [y, graph.integers(*above)], axis=2)])
+        y = graph.add("Where", [graph.constant(below, bool), product, y])
+    above = graph.add("Greater", [y, graph.constant(0.5)])
+    number = graph.add("Cast", [above], to=TensorProto.FLOAT)
+    left = graph.add("CumSum", [number, graph.constant(2, np.int64)], reverse=1)
+    last = graph.add("And", [above, graph.add("Less", [left, graph.constant(1.5)])])
+    return graph.add("Where", [last, y, graph.constant(0)])
+
+
 # ---- from outputs to boxes (batch, n, 4) xyxy and scores (batch, n, classes) ----
 
 
-def decoded(graph, layer, output, input_size):
-    """Boxes relative to the network's input, corners x1, y1, x2, y2; probabilities of classes."""
+def decoded(graph, layer, output, input_size, thresh):
+    """Boxes relative to the network's input, corners x1, y1, x2, y2; probabilities of classes, 0
+    where objectness counts by itself and is not above `thresh` (None: it is not asked)."""
     kind = type(layer).__name__
     if kind == "Detection":
         boxes, scores = decoded_detection(graph, layer, output)
     else:
-        boxes, scores = decoded_grid(graph, layer, output, input_size)
+        boxes, scores = decoded_grid(graph, layer, output, input_size, thresh)
     return corners(graph, boxes), scores
 
 
-def decoded_grid(graph, layer, output, input_size):
+def decoded_grid(graph, layer, output, input_size, thresh):
     values = split(graph, layer, output)
     rows, cols = layer.out_shape[1:]
     sizes = layer.anchor_sizes((rows, cols), input_size)[layer.mask].numpy()
@@ -139,16 +165,33 @@ def decoded_grid(graph, layer, output, input_size):
         )
     count = len(layer.mask) * rows * cols
     boxes = listed(graph, graph.add("Concat", [x, y, w, h], axis=2), count, 4)
+    return boxes, listed(graph, scores_of(graph, layer, values, thresh), count, layer.classes)
+
+
+def scores_of(graph, layer, values, thresh):
+    """(batch, anchors, classes, rows, columns)"""
     first = layer.objectness_entry
     objectness = part(graph, values, first, first + 1)
-    scores = graph.add("Mul", [part(graph, values, first + 1, layer.entries), objectness])
+    scores = part(graph, values, first + 1, layer.entries)
+    if getattr(layer, "tree", None):
+        scores = tree_scores(graph, layer.tree, scores)
+        if thresh is not None:  # scores do not hold it
+            scores = where_above(graph, objectness, thresh, scores)
+    else:
+        scores = graph.add("Mul", [scores, objectness])
+    if getattr(layer, "classfix", 0) == -1:
+        scores = where_above(graph, objectness, np.nextafter(np.float32(0.5), 0), scores)
     if type(layer).__name__ == "GaussianYolo":  # a box counts as much as it is sure of itself
         sigmas = [part(graph, values, s, s + 1) for s in SIGMAS]
         mean = graph.add("Mul", [graph.add("Sum", sigmas), graph.constant(1 / len(sigmas))])
         scores = graph.add("Mul", [scores, graph.add("Sub", [graph.constant(1), mean])])
-    if getattr(layer, "classfix", 0) == -1:
-        raise refusal(layer, "has classfix=-1, which has no ONNX form here")
-    return boxes, listed(graph, scores, count, layer.classes)
+    return scores
+
+
+def where_above(graph, objectness, limit, scores):
+    """Scores where objectness is above a limit, else 0."""
+    above = graph.add("Greater", [objectness, graph.constant(limit)])
+    return graph.add("Where", [above, scores, graph.constant(0)])
 
 
 def moved(graph, layer, offset, cell, cells):
@@ -209,5 +252,5 @@ def suppressed(graph, boxes, scores, thresh, nms):
     place = graph.add("GatherND", [boxes, graph.add("Concat", [image, box], axis=1)])
     score = graph.add("GatherND", [by_class, chosen])
     score = graph.add("Unsqueeze", [score, graph.integers(1)])
-    image, label = (graph.add("Cast", [v], to=1) for v in (image, label))  # 1: float
+    image, label = (graph.add("Cast", [v], to=TensorProto.FLOAT) for v in (image, label))
     return graph.add("Concat", [image, place, score, label], axis=1, name="detections")

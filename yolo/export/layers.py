@@ -5,28 +5,12 @@ from math import prod
 import numpy as np
 
 from ..layers.batchnorm import EPS
+from ..layers.maxpool import Maxpool
+from . import recurrent
 from .activations import activate
-from .graph import array, refusal
+from .graph import array
 from .heads import activated, detection, mtcnn, softmax
-
-
-def convolutional(graph, layer, x):
-    y = graph.add(
-        "Conv",
-        [x, graph.constant(array(layer.weight)), graph.constant(array(layer.bias))],
-        kernel_shape=[layer.size] * 2,
-        strides=list(layer.stride),
-        pads=[layer.pad_cells] * 4,
-        dilations=[layer.dilation] * 2,
-        group=layer.groups,
-    )
-    return activate(graph, layer, y)
-
-
-def connected(graph, layer, x):
-    weight, bias = graph.constant(array(layer.weight)), graph.constant(array(layer.bias))
-    y = graph.add("Gemm", [graph.add("Flatten", [x]), weight, bias], transB=1)
-    return activate(graph, layer, graph.reshape(y, layer.output, 1, 1))
+from .weighted import blur, connected, convolutional, local, rare_convolutional
 
 
 def batchnorm(graph, layer, x):
@@ -35,15 +19,13 @@ def batchnorm(graph, layer, x):
     return graph.add("BatchNormalization", [x, *names], epsilon=EPS)
 
 
-def window(layer):
-    """Attributes of a pooling window. Darknet's padding is both sides' together; what is still
-    missing below and right is added."""
+def window(layer, out):
+    """Attributes of a pooling window with an output of that shape. Darknet's padding is both sides'
+    together; what is still missing below and right is added."""
     before = layer.padding // 2
     after = [
         max(0, (out - 1) * stride + layer.size - before - size)
-        for out, stride, size in zip(
-            layer.out_shape[1:], layer.stride, layer.in_shapes[0][1:], strict=True
-        )
+        for out, stride, size in zip(out[1:], layer.stride, layer.in_shapes[0][1:], strict=True)
     ]
     return {
         "kernel_shape": [layer.size] * 2,
@@ -54,16 +36,22 @@ def window(layer):
 
 def maxpool(graph, layer, x):
     if not layer.maxpool_depth:
-        return graph.add("MaxPool", [x], **window(layer))
+        before_blur = Maxpool.shape(layer, layer.in_shapes[0])
+        return graph.add("MaxPool", [x], **window(layer, before_blur))
     channels, rows, cols = layer.in_shapes[0]
     parts = graph.reshape(x, channels // layer.out_channels, layer.out_channels, rows, cols)
-    axes = [graph.integers(1)] if graph.opset >= 18 else []
-    attributes = {} if axes else {"axes": [1]}
-    return graph.add("ReduceMax", [parts, *axes], keepdims=0, **attributes)
+    return graph.largest(parts, 1, keepdims=0)
+
+
+def rare_maxpool(graph, layer, x):
+    y = maxpool(graph, layer, x)
+    if layer.zero:  # what is not the largest of its own window
+        y = graph.add("Where", [graph.add("Equal", [y, x]), y, graph.constant(0)])
+    return blur(graph, y, layer.out_shape[0], layer.antialiasing, layer.blur_stride)
 
 
 def local_avgpool(graph, layer, x):
-    return graph.add("AveragePool", [x], count_include_pad=0, **window(layer))
+    return graph.add("AveragePool", [x], count_include_pad=0, **window(layer, layer.out_shape))
 
 
 def avgpool(graph, layer, x):
@@ -132,23 +120,25 @@ def prelu(graph, layer, x):
 
 def reorg(graph, layer, x):
     """YOLOv2's order: the input's buffer is read as if it had other sizes."""
-    if layer.reverse:
-        raise refusal(layer, "has reverse=1, which has no ONNX form here")
-    return rearranged(graph, x, layer.in_shapes[0], layer.out_shape, layer.stride)
+    return rearranged(graph, layer, x, layer.in_shapes[0])
 
 
 def reorg3d(graph, layer, x):
-    if layer.reverse:
-        raise refusal(layer, "has reverse=1, which has no ONNX form here")
-    return rearranged(graph, x, layer.out_shape, layer.out_shape, layer.stride)
+    return rearranged(graph, layer, x, layer.out_shape)
 
 
-def rearranged(graph, x, sizes, out, stride):
-    """[c'][h][oy][w][ox] -> [oy][ox][c'][h][w], over sizes (C, H, W), c' = C / stride^2."""
+def rearranged(graph, layer, x, sizes):
+    """[c'][h][oy][w][ox] -> [oy][ox][c'][h][w], over sizes (C, H, W), c' = C / stride^2; reverse:
+    from there to here."""
+    stride = layer.stride
     channels, rows, cols = sizes[0] // stride**2, *sizes[1:]
-    y = graph.reshape(x, channels, rows, stride, cols, stride)
-    y = graph.add("Transpose", [y], perm=[0, 3, 5, 1, 2, 4])
-    return graph.reshape(y, *out)
+    if layer.reverse:
+        y = graph.reshape(x, stride, stride, channels, rows, cols)
+        y = graph.add("Transpose", [y], perm=[0, 3, 4, 1, 5, 2])
+    else:
+        y = graph.reshape(x, channels, rows, stride, cols, stride)
+        y = graph.add("Transpose", [y], perm=[0, 3, 5, 1, 2, 4])
+    return graph.reshape(y, *layer.out_shape)
 
 
 def normalization(graph, layer, x):
@@ -179,6 +169,7 @@ LAYERS = {
     "Avgpool": avgpool,
     "Batchnorm": batchnorm,
     "Connected": connected,
+    "Contrastive": same,
     "Convolutional": convolutional,
     "Cost": same,
     "Crop": crop,
@@ -187,11 +178,14 @@ LAYERS = {
     "Empty": same,
     "GaussianYolo": activated,
     "Implicit": implicit,
+    "Local": local,
     "LocalAvgpool": local_avgpool,
     "Maxpool": maxpool,
     "Mtcnn": mtcnn,
     "Normalization": normalization,
     "Prelu": prelu,
+    "RareConvolutional": rare_convolutional,
+    "RareMaxpool": rare_maxpool,
     "Region": activated,
     "Reorg": reorg,
     "Reorg3d": reorg3d,
@@ -202,4 +196,10 @@ LAYERS = {
     "Softmax": softmax,
     "Upsample": upsample,
     "Yolo": activated,
+    **recurrent.LAYERS,
 }
+
+REFUSED = dict.fromkeys(
+    ("Rpn", "RoiPool", "RoiAlign", "FastRcnn"),
+    "belongs to Faster R-CNN, which is not exported: it chooses its regions between the layers",
+)

@@ -8,6 +8,9 @@ The graph takes "images" (batch, C, H, W), RGB in 0..1. What it returns depends 
     boxes        boxes (batch, n, 4): x1, y1, x2, y2 relative to the input
                  scores (batch, n, classes): objectness times class probability
     detections   (n, 7): image, x1, y1, x2, y2, score, class, after suppression by IoU
+
+A network with recurrent layers also takes state_LAYER_NUMBER and returns next_state_LAYER_NUMBER:
+zeros for the first image of a stream, then what the last run returned.
 """
 
 import json
@@ -18,7 +21,7 @@ from onnx import TensorProto, helper
 from ..predict import detection_heads
 from .graph import ExportError, Graph, refusal
 from .heads import decoded, suppressed
-from .layers import LAYERS
+from .layers import LAYERS, REFUSED
 
 NODES = ("heads", "boxes", "detections")
 OPSET, OLDEST, NEWEST = 18, 13, 21
@@ -40,6 +43,8 @@ def model(net, batch=1, nodes="heads", opset=OPSET, thresh=0.25, nms=0.45, metad
     run_layers(graph, net)
     outputs = OUTPUTS[nodes](graph, net, thresh, nms)
     facts = described(net, nodes, thresh, nms) | (metadata or {})
+    if graph.states:
+        facts["states"] = json.dumps({name: f"next_{name}" for name in graph.states})
     return finished(graph, net, outputs, facts)
 
 
@@ -49,13 +54,18 @@ def run_layers(graph, net):
     for layer in net.layers:
         emit = LAYERS.get(type(layer).__name__)
         if emit is None:
-            raise refusal(layer, "has no ONNX form here")
+            raise refusal(layer, REFUSED[type(layer).__name__])
         graph.names[layer.index] = emit(graph, layer, *(graph.names[i] for i in layer.sources))
 
 
 def finished(graph, net, outputs, facts):
     """The checked model of a graph."""
     inputs = [graph.value("images", net.input_shape)]
+    inputs += [graph.value(name, shape) for name, shape in graph.states.items()]
+    outputs = outputs + [
+        graph.value(graph.add("Identity", [graph.kept[name]], name=f"next_{name}"), shape)
+        for name, shape in graph.states.items()
+    ]
     made = helper.make_graph(graph.nodes, "yolo", inputs, outputs, graph.constants)
     opset = helper.make_opsetid("", graph.opset)
     made = helper.make_model(
@@ -77,10 +87,10 @@ def heads(graph, net, thresh, nms):
     return outputs
 
 
-def all_boxes(graph, net):
-    """Names of the boxes and scores of all heads, and how many there are of each image."""
+def all_boxes(graph, net, thresh=None):
+    """Names of the boxes and scores of all heads."""
     parts = [
-        decoded(graph, layer, graph.names[layer.index], net.input_shape[1:])
+        decoded(graph, layer, graph.names[layer.index], net.input_shape[1:], thresh)
         for _, layer in detection_heads(net)
     ]
     boxes, scores = (
@@ -104,7 +114,7 @@ def boxes_of(layer):
 
 
 def detections(graph, net, thresh, nms):
-    suppressed(graph, *all_boxes(graph, net), thresh, nms)
+    suppressed(graph, *all_boxes(graph, net, thresh), thresh, nms)
     return [helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["found", 7])]
 
 

@@ -97,7 +97,8 @@ def _sections():
     for name in _names():
         others = [f"[{n}]" for n, build in LAYERS.items() if build is LAYERS[name] and n != name]
         title = f"[{name}]" + (f" = {', '.join(others)}" if others else "")
-        export = "yes" if type(_layer(name)).__name__ in _exported() else "-"
+        kind = type(_layer(name)).__name__
+        export = "yes" if kind in _exported() else f"- ({_refused()[kind]})"
         rows.append(f"| {title} | yes | yes | yes | {export} |")
     rows += [f"| [{name}] | refused by name | - | - | - |" for name in ABSENT]
     return rows
@@ -108,6 +109,13 @@ def _exported():
     from ..export.layers import LAYERS as exported
 
     return set(exported)
+
+
+def _refused():
+    """Why the others are not exported."""
+    from ..export.layers import REFUSED
+
+    return REFUSED
 
 
 def _layer(name, more=""):

@@ -84,7 +84,7 @@ class RareConvolutional(Convolutional):
         return blurred(out, self.antialiasing, self.blur_stride) if self.antialiasing else out
 
     def forward(self, x):
-        own, padding, weight = self.owner, self.pad_cells, self._weight()
+        own, padding, weight = self.owner, self.pad_cells, self.effective_weight()
         if self.xnor:
             x = _Signs.apply(x, not self.training)
             if not self.training and self.stride[0] == self.stride[1]:
@@ -99,7 +99,8 @@ class RareConvolutional(Convolutional):
             y = bias_act(y, own.bias, self.activation)
         return blur(y, self.antialiasing, self.blur_stride) if self.antialiasing else y
 
-    def _weight(self):
+    def effective_weight(self):
+        """The weights that are multiplied by."""
         weight = self.owner.weight
         if self.xnor or self.binary:
             weight = _Binary.apply(weight)

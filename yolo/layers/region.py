@@ -66,7 +66,8 @@ class Region(AnchorHead):
         if not self.tree:
             return torch.ones_like(objectness), scores * objectness[:, :, None]
         found = self.tree.deepest(self.tree.probabilities(scores, 2), 2)
-        return objectness, found / objectness[:, :, None]
+        tiny = torch.finfo(found.dtype).tiny  # nothing is found where objectness is 0
+        return objectness, found / objectness[:, :, None].clamp(min=tiny)
 
     def loss(self, x, boxes, state):
         """boxes: (M, 6) image index, class, x, y, w, h, relative to the image."""
