@@ -35,8 +35,13 @@ def on_page_markdown(markdown, page, **_):
     """Links as the site has them, equations as MathML."""
     here = page.file.src_uri
     markdown = LINK.sub(lambda link: _relative(here, link[1]), markdown)
-    markdown = EQUATION.sub(lambda found: f"{convert(found[1], display='block')}\n", markdown)
+    markdown = EQUATION.sub(lambda found: f"{_mathml(found[1])}\n", markdown)
     return TERM.sub(lambda found: convert(found[1]), markdown)
+
+
+def _mathml(equation):
+    """latex2mathml knows `aligned` by its other name."""
+    return convert(equation.replace("{aligned}", "{align*}"), display="block")
 
 
 def _target(uri, link):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import shell
-from blocks import DOCUMENTS, ROOT, blocks, escaped
+from blocks import DOCUMENTS, FENCE, ROOT, blocks, escaped
 
 NUMBER = re.compile(r"\d[\d.,:e+-]*|nan|-(?=\s|$)")
 
@@ -44,6 +44,16 @@ def test_blocks_run(path, folder, capsys):
 )
 def test_long_blocks_run(path, folder, capsys):
     play(path, capsys, every=True)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_commands_in_the_text_parse(path):
+    """`python -m yolo ...` between single backticks."""
+    words = {"COMMAND": "train", "CFG": "a.cfg", "WEIGHTS": "a.weights"}
+    for line in re.findall(r"`(python -m yolo [^`]+)`", FENCE.sub("", path.read_text())):
+        for placeholder, word in words.items():
+            line = line.replace(placeholder, word)
+        assert shell.check(line) is None, f"{name(path)}: {line}: {shell.check(line)}"
 
 
 def play(path, capsys, every):
