@@ -99,8 +99,12 @@ def started(files, *flags):
 def test_a_signal_ends_the_program_with_exit_code_0(files, number):
     with started(files) as (process, port):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        connection.request("POST", "/detect", encoded(picture()))
-        assert connection.getresponse().status == 200
+        png, jpeg = encoded(picture()), encoded(picture(), ".jpg")
+        for body, status in ((png, 200), (png[:1000], 422), (jpeg[:1000] + jpeg[-2:], 200)):
+            connection.request("POST", "/detect", body)
+            answer = connection.getresponse()
+            assert answer.status == status, answer.read()
+            answer.read()
         process.send_signal(number)
         assert process.wait(20) == 0
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == ""  # nor what the libraries say about damaged images

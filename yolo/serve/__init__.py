@@ -7,7 +7,7 @@ def serve(net, args):
     """`python -m yolo serve`: answers until it is told to stop; gives the exit code."""
     try:
         from .app import build
-        from .server import listen, make, url
+        from .server import libraries_silent, listen, make, url
     except ImportError as error:
         raise YoloError(f"serve needs {error.name}: pip install 'darknet-torch[serve]'") from None
     from .limits import Limits
@@ -31,6 +31,7 @@ def serve(net, args):
     letterbox = args.letterbox or bool(net.options.letter_box)
     app = build(engine, Settings(args.thresh, args.nms, letterbox), limits)
     print(f"{url(listener)}   (Ctrl-C ends it)", flush=True)
-    server = make(app, limits, metrics)
-    server.run(sockets=[listener])
+    with libraries_silent():
+        server = make(app, limits, metrics)
+        server.run(sockets=[listener])
     return 1 if server.force_exit else 0

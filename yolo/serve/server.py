@@ -1,6 +1,9 @@
 """The socket, the signals, and uvicorn between them."""
 
+import os
 import socket
+import sys
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -32,6 +35,24 @@ def url(listener):
     """Where a browser on this machine finds it."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def libraries_silent():
+    """What the image libraries say about damaged images goes nowhere while the block lasts; they
+    write it straight to the descriptor of stderr. Strangers could fill a log with it, and stop the
+    server where nobody reads the pipe. Python's own stderr goes on."""
+    sys.stderr.flush()
+    own, earlier, null = os.dup(2), sys.stderr, os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    with open(own, "w", encoding="utf-8", errors="backslashreplace", buffering=1) as stderr:
+        sys.stderr = stderr
+        try:
+            yield
+        finally:
+            os.dup2(own, 2)
+            sys.stderr = earlier
 
 
 class Server(uvicorn.Server):
