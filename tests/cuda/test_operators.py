@@ -3,6 +3,7 @@
 import copy
 import itertools
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from yolo.ops.cuda import choose, operators
 from yolo.ops.precision import WORDS, half_type
 from yolo.ops.shapes import conv_shape
 from yolo.optimizer import DarknetSGD
+from yolo.train.scale import LossScale
 
 # where yolo.ops calls the operators by
 CALLS = {
@@ -27,6 +29,8 @@ CALLS = {
     "norm_act_backward": ["norm._backward"],
     "bias_act_forward": ["activation._forward"],
     "bias_act_backward": ["activation._backward"],
+    "prelu_forward": ["prelu._forward"],
+    "prelu_backward": ["prelu._backward"],
     "channel_sums": ["activation.channel_sums", "conv.channel_sums"],
     "maxpool_forward": ["pool._maxpool"],
     "maxpool_backward": ["pool._maxpool_backward"],
@@ -70,6 +74,10 @@ def compare(function, *tensors, limit=1e-5):
     for mine, theirs in pairs:
         error = (mine.double() - theirs).norm()
         assert error <= limit * theirs.norm() + 1e-30
+
+
+def test_prelu(device):
+    compare(ops.prelu, torch.randn(2, 5, 4, 3, device=device), torch.randn(5, device=device))
 
 
 @pytest.mark.parametrize("name", WORDS["cuda"])
@@ -322,6 +330,26 @@ def test_16_bits_from_end_to_end(small, device, name):
     with ops.backend("torch"):
         wanted = gradients()
     assert torch.cosine_similarity(got, wanted, 0) >= 0.999
+
+
+def test_a_factor_saves_small_gradients_in_fp16(small, device):
+    """A loss of a billionth: without the factor its gradients vanish on the way down."""
+    x = torch.rand(2, 3, 16, 16, device=device)
+    boxes = torch.tensor([[0, 1, 0.5, 0.5, 0.3, 0.3]], device=device)
+
+    def gradients(scale):
+        small.zero_grad()
+        (scale * (small.loss(x, boxes).total * 2.0**-30)).backward()
+        LossScale.undo(SimpleNamespace(value=scale), small)
+        first = next(layer for layer in small.layers if hasattr(layer, "weight"))
+        return first.weight.grad.flatten().clone()
+
+    with precision("fp16"):
+        without, got = gradients(1.0), gradients(2.0**20)
+    with ops.backend("torch"):
+        wanted = gradients(1.0)
+    assert torch.cosine_similarity(got, wanted, 0) >= 0.999
+    assert not (torch.cosine_similarity(without, wanted, 0) >= 0.99)
 
 
 def test_the_update_in_one_launch(small, monkeypatch):

@@ -12,7 +12,6 @@ from small_run import Batches, network, trainer
 
 from yolo import weights
 from yolo.checkpoint import read
-from yolo.ops import PrecisionError
 from yolo.train import TrainError, map_interval
 
 
@@ -224,11 +223,6 @@ def test_metrics_go_on_where_the_weights_stand(tmp_path):
 def test_map_interval_is_four_passes_at_least_100():
     assert map_interval(10, 64) == 100
     assert map_interval(64000, 64) == 4000
-
-
-def test_training_in_fp16_is_refused(tmp_path):
-    with pytest.raises(PrecisionError, match="fp16 needs scaled losses"):
-        trainer(tmp_path, 1, precision="fp16")
 
 
 def test_tensorboard(tmp_path):

@@ -17,9 +17,9 @@ EVIDENCE = 10  # mini-batches that are kept of them
 
 class Iterations:
     """Base of Trainer, which sets what is used here: the network with its optimizer, schedule,
-    average and sizes; `open_batches`, `output`, `progress`, `plan`, `gradients` or None;
-    `position`, the images that were handed out, and `whole`, False while an iteration is under
-    way."""
+    average, scale of the loss and sizes; `open_batches`, `output`, `progress`, `plan`, `gradients`
+    or None; `position`, the images that were handed out, and `whole`, False while an iteration is
+    under way."""
 
     def iterate(self):
         """One iteration, in smaller mini-batches where memory does not suffice."""
@@ -34,17 +34,22 @@ class Iterations:
         self._advance(outcome, time.perf_counter() - started, waited)
 
     def _attempt(self):
-        """(outcome, seconds waited for images); outcome None: once more, mini-batches are
-        smaller now."""
+        """(outcome, seconds waited for images); outcome None: once more, with smaller mini-batches
+        or a smaller factor of the loss."""
         net, before = self.net, Before(self.net)
         batches = self._batches()
         waited = batches.waited
         self.whole = False
         seed_generators(self.plan.seed, net.iteration, ranks.number())
         try:
-            how = self.device, self.plan.precision, self._between, self.reducer
+            how = self.device, self.plan.precision, self._between, self.reducer, self.scale
             outcome = accumulate(net, batches, *how)
         except NotFinite as found:
+            if found.what == "gradient" and self.scale.lower():
+                before.back()
+                self.whole = True
+                self._close_batches()
+                return None, 0.0
             outcome = self._not_finite(found, before)
         except BaseException as error:
             before.back()
@@ -61,6 +66,7 @@ class Iterations:
                     self.gradients.book(net.iteration, outcome.images)
             self.optimizer.step(self.progress.rate, outcome.images)
             self.average.update(net.iteration)
+            self.scale.advance()
             self.progress.skipped_in_row = 0
         # as Darknet counts on saving, whatever dynamic_minibatch gave
         net.seen = net.iteration * net.options.effective_batch

@@ -48,6 +48,7 @@ def capture(trainer):
         "booked": trainer.booked,
         "start": trainer.sizes.start,
         "seed": trainer.plan.seed,
+        "loss_scale": trainer.scale.kept(),
         "progress": {key: value for key, value in kept.items() if key not in NOT_KEPT},
         "heads": {str(layer): vars(averages) for layer, averages in progress.heads.items()},
         "columns": trainer.output.metrics.names,
@@ -113,6 +114,7 @@ def _restore(trainer, checkpoint):
     trainer.output.metrics.restore(tensors["metrics"], state["columns"])
     net.iteration, net.seen = state["iteration"], state["seen"]
     trainer.position, trainer.booked = state["position"], state["booked"]
+    trainer.scale.restore(state.get("loss_scale"))
     heads = {int(i): net.layers[int(i)].averages(**sums) for i, sums in state["heads"].items()}
     trainer.progress = Progress(**state["progress"], heads=heads)
 

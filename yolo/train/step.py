@@ -73,9 +73,10 @@ class Outcome:
         return whole
 
 
-def accumulate(net, batches, device, precision, between, reducer):
+def accumulate(net, batches, device, precision, between, reducer, scale):
     """Forward and backward over the `subdivisions` mini-batches of an iteration; `between` is
-    called before each but the first, `reducer` sums the gradients of all ranks."""
+    called before each but the first, `reducer` sums the gradients of all ranks, `scale` is the
+    LossScale that keeps them in range meanwhile."""
     outcome, subdivisions = Outcome(), net.options.subdivisions
     for number in range(subdivisions):
         if number:
@@ -84,19 +85,22 @@ def accumulate(net, batches, device, precision, between, reducer):
         net.seen += batch.images_of_all
         outcome.images += batch.images_of_all
         with computing(precision), statistics("shared" if reducer.sync_bn else "own"):
-            report = backward(net, batch, device, reducer, number + 1 == subdivisions)
+            last = number + 1 == subdivisions
+            report = backward(net, batch, device, reducer, last, scale.value)
         outcome.add(report, len(batch.images) / batch.images_of_all / subdivisions)
+    scale.undo(net)
     outcome.broken = getattr(batches, "skipped", 0)
     return outcome.of_all_ranks()
 
 
-def backward(net, batch, device, reducer, last):
-    """Adds the gradients of one mini-batch; NotFinite where they, or the loss, are not."""
+def backward(net, batch, device, reducer, last, scale=1.0):
+    """Adds the gradients of one mini-batch, times `scale`; NotFinite where they, or the loss, are
+    not."""
     x = batch.images.to(device, non_blocking=True)
     report = net.loss(x, batch.truth.to(device))
     _check("loss", math.isfinite(report.cost), net, x, batch)
     with reducer.backward(last):
-        report.total.backward()
+        (scale * report.total).backward()
     _check("gradient", gradients_finite(net), net, x, batch)
     if last:
         reducer.finish()

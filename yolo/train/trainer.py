@@ -14,7 +14,6 @@ import torch
 
 from .. import evaluate, ranks
 from ..network import Network
-from ..ops import PrecisionError
 from ..optimizer import DarknetSGD
 from ..schedule import Schedule
 from .average import Average
@@ -25,6 +24,7 @@ from .metrics import columns
 from .output import open_output
 from .progress import Plan, Progress
 from .reduce import Reducer, same_start
+from .scale import LossScale
 from .sizes import Rhythm, Sizes, random_of
 from .state import capture, restore, verify
 from .step import TrainError
@@ -55,11 +55,6 @@ class Trainer(Iterations):
         texts=None,
         checkpoint=None,
     ):
-        if plan.precision == "fp16":
-            raise PrecisionError(
-                "training in fp16 needs scaled losses, which are not built: small gradients would "
-                "become 0; bf16 has the range of float32"
-            )
         self.net, self.open_batches, self.plan, self.valid = net, open_batches, plan, valid
         self.report, self.say, self.evaluate = report, say, measure
         self.device = torch.device(device)
@@ -72,6 +67,7 @@ class Trainer(Iterations):
         self.output = open_output(plan, columns(net), texts, say)
         wire = torch.bfloat16 if plan.bf16_gradients else None
         self.reducer = Reducer(net, wire, plan.sync_bn)
+        self.scale = LossScale(plan.precision)
         self.progress = Progress(iteration=net.iteration)
         self.position, self.booked = net.seen, net.iteration
         if checkpoint:
