@@ -2,6 +2,7 @@
 
     python benchmarks/bench_data.py                                    drawn shapes, written as JPEG
     python benchmarks/bench_data.py --data BCCD/bccd.data --steps 6
+    python benchmarks/bench_data.py --scale      lists of up to 10^7 images, shards, kept images
 
 Augmentation is that of yolov4-tiny with a mosaic, or, with --heavy, also blur and noise. Stages are
 timed in this process, one after another; images a second are those of worker processes; waiting is
@@ -25,6 +26,8 @@ import torch
 from timing import header
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import data_scale
 
 from yolo import cfg
 from yolo.data import Augment, Dataset, Loader, ShapesDataset, image
@@ -56,6 +59,9 @@ def main():
     print(header(args.threads))
     print(f"# {size[0]} x 3 x {size[1]} x {size[2]}, {augment}")
     with tempfile.TemporaryDirectory() as folder:
+        if args.scale:
+            data_scale.show(folder, augment)
+            return
         data = args.data or drawn(Path(folder))
         dataset = Dataset.from_data(data)
         print(f"# {args.data or 'drawn shapes, 640 x 480, as JPEG'}: {len(dataset)} images")
@@ -75,6 +81,7 @@ def arguments():
     parser.add_argument("--workers", type=int, default=1, help="up to this many are tried")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--steps", type=int, default=5, help="training steps; 0: none")
+    parser.add_argument("--scale", action="store_true", help="only what grows with the data")
     parser.add_argument("--heavy", action="store_true", help="blur and noise too")
     return parser
 

@@ -62,6 +62,7 @@ class Actor:
 def _session(job, workers):
     """Ray, started here, or that of RAY_ADDRESS, or the one that runs in this process already."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray starts
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it writes on our stderr
     try:
         import ray
         import ray.data
