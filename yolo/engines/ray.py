@@ -6,6 +6,7 @@ and its parts are done again. Nothing is told to Ray's makers.
 
 import logging
 import os
+import sys
 from contextlib import contextmanager
 
 from ..errors import YoloError
@@ -84,12 +85,28 @@ def _start(ray, job, workers):
     """Small: no dashboard, a small store, and one core more than the workers need, without which
     Ray Data has none left to read with."""
     local = dict(num_cpus=workers * job.threads + 1, object_store_memory=STORE)
-    ray.init(
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **{} if os.environ.get("RAY_ADDRESS") else local,
-    )
+    with _muted():
+        ray.init(
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **{} if os.environ.get("RAY_ADDRESS") else local,
+        )
+
+
+@contextmanager
+def _muted():
+    """Ray's core writes on file descriptor 2 itself, among others which log level it was given.
+    What fails is raised."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _mended(error):
