@@ -1,5 +1,6 @@
 """The cache of decoded images: the same batches, bounded memory, many writers, killed ones too."""
 
+import argparse
 import itertools
 import mmap
 import multiprocessing
@@ -10,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+from yolo.commands.flags import size
 from yolo.data import Dataset, image
 from yolo.data.augment import Augment
 from yolo.data.cache import ImageCache
@@ -155,3 +157,10 @@ def test_the_memory_has_no_name(monkeypatch):
 def test_sizes_that_cannot_be(size, count, message):
     with pytest.raises(DataError, match=message):
         ImageCache(size, count)
+
+
+def test_sizes_as_people_write_them():
+    assert [size(text) for text in ("4096", "500M", "8g")] == [4096, 500 << 20, 8 << 30]
+    for text in ("", "0", "-1", "8X", "1.5G", "G"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected bytes such as"):
+            size(text)

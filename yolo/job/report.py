@@ -1,6 +1,7 @@
 """What a run says: the progress line, and the report at its end."""
 
 import math
+from itertools import islice
 
 from .. import plot
 from ..classify import classes_of
@@ -54,8 +55,7 @@ def finish(net, source, result, out, console):
         return
     net.names = source.names
     drawn = []
-    for index in range(min(PICTURES, len(source.valid))):
-        sample = source.valid[index]
+    for sample in islice(source.valid, PICTURES):
         drawn.append(net.predict(sample.image).draw(sample.image))
     write(out / "detections.jpg", plot.contact_sheet(drawn))
     console.say(f"pictures: {out / 'detections.jpg'}; curves: {out / 'chart.png'}")
