@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #if defined(__CUDACC__) || defined(YOLO_EMULATOR)
+#include "cuda/launch.cuh"
 #define ROI_INLINE __host__ __device__ __forceinline__
 #else
 #define ROI_INLINE inline

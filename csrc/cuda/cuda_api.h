@@ -154,6 +154,19 @@ struct YoloDetect {
 };
 YOLO_CUDA_API int yolo_cuda_detect(const YoloDetect* call, void* stream);
 
+// Regions of interest, see roi.h: five floats each (doubles where type is double). x: the map; y:
+// n = rois, height p, width q; gradients in YOLO_GRAD_X. index: int32, dense (rois, p, q, c), of
+// roi_pool alone; samples: of roi_align alone.
+struct YoloRoi {
+    int n, c, h, w, rois, p, q, samples;
+    YoloType type;
+    YoloRows x, y;
+    const void* regions;
+    void* index;
+};
+YOLO_CUDA_API int yolo_cuda_roi_align(const YoloRoi* call, YoloPass pass, void* stream);
+YOLO_CUDA_API int yolo_cuda_roi_pool(const YoloRoi* call, YoloPass pass, void* stream);
+
 // Calls in a row, as a whole network: call is a pointer to the struct that the function takes, pass
 // is not read where it takes none. Ends at the first that fails; *done counts those that did not.
 enum YoloFunction : int {

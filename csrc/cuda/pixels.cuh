@@ -55,6 +55,23 @@ __device__ __forceinline__ T* row_of(const YoloRows& t, int64_t row) {
     return static_cast<T*>(t.data) + row * t.pitch;
 }
 
+// Place of thread i in an NHWC tensor of height x width x channels.
+struct Place {
+    int c, x, y;
+    int64_t n;
+
+    __device__ Place(int64_t i, int height, int width, int channels) {
+        c = int(i % channels);
+        x = int(i / channels % width);
+        y = int(i / channels / width % height);
+        n = i / channels / width / height;
+    }
+};
+
+__device__ __forceinline__ int64_t thread_number() {
+    return int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+
 // Runs f with the C++ type that a YoloType names: f(T{}).
 template <class F>
 int with_type(YoloType type, F f) {

@@ -12,23 +12,6 @@ namespace {
 
 constexpr int THREADS = 256;
 
-// Place of thread i in an NHWC tensor of height x width x channels.
-struct Place {
-    int c, x, y;
-    int64_t n;
-
-    __device__ Place(int64_t i, int height, int width, int channels) {
-        c = int(i % channels);
-        x = int(i / channels % width);
-        y = int(i / channels / width % height);
-        n = i / channels / width / height;
-    }
-};
-
-__device__ __forceinline__ int64_t thread_number() {
-    return int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-}
-
 template <class T>
 __global__ void maxpool_kernel(YoloPool t) {
     using N = typename Compute<T>::type;

@@ -53,6 +53,7 @@ const char* yolo_cuda_message(int status) {
 int64_t yolo_cuda_struct_bytes(int which) {
     const size_t bytes[] = {sizeof(YoloConv),     sizeof(YoloNorm),  sizeof(YoloPool),
                             sizeof(YoloUpsample), sizeof(YoloReorg), sizeof(YoloParameter),
-                            sizeof(YoloStep),     sizeof(YoloGrid),  sizeof(YoloDetect)};
-    return which >= 0 && which < 9 ? int64_t(bytes[which]) : -1;
+                            sizeof(YoloStep),     sizeof(YoloGrid),  sizeof(YoloDetect),
+                            sizeof(YoloRoi)};
+    return which >= 0 && which < 10 ? int64_t(bytes[which]) : -1;
 }

@@ -38,7 +38,8 @@ def sources():
 
 def fingerprint():
     """Changes with any file that the build reads."""
-    headers = [*(ROOT / "csrc").glob("*/*.h"), *(ROOT / "csrc").glob("cuda/*.cuh")]
+    csrc = ROOT / "csrc"
+    headers = [*csrc.glob("*.h"), *csrc.glob("*/*.h"), *csrc.glob("cuda/*.cuh")]
     files = sorted([*headers, *sources()])
     digest = hashlib.sha256(" ".join([COMPILER, *FLAGS]).encode())
     for path in files:

@@ -38,6 +38,10 @@ CALLS = {
     "avgpool_backward": ["pool._avgpool_backward"],
     "upsample": ["upsample._resize"],
     "reorg": ["reorg._permute"],
+    "roi_align_forward": ["roi._align"],
+    "roi_align_backward": ["roi._align_backward"],
+    "roi_pool_forward": ["roi._pool"],
+    "roi_pool_backward": ["roi._pool_backward"],
 }
 
 
@@ -177,6 +181,17 @@ def test_upsample_and_reorg(device):
         compare(lambda x, s=stride: ops.upsample(x, s, 0.5), x)
     for function, reverse in itertools.product((ops.reorg, ops.reorg3d), (False, True)):
         compare(lambda x, f=function, r=reverse: f(x, 2, r), x)
+
+
+REGIONS = torch.tensor(
+    [[0, 0.1, 0.2, 0.7, 0.9], [1, -0.3, -0.2, 0.4, 1.3], [1, 0.5, 0.5, 0.5, 0.5]]
+)
+
+
+def test_regions_of_interest(device):
+    x, rois = torch.randn(2, 5, 9, 7, device=device), REGIONS.to(device)
+    compare(lambda x: ops.roi_align(x, rois.to(x.dtype), (3, 4)), x)
+    compare(lambda x: ops.roi_pool(x, rois.to(x.dtype), (3, 4)), x)
 
 
 def test_linear(device):
@@ -402,6 +417,15 @@ def test_fake_results_lie_as_the_kernels_leave_them(device):
         "avgpool_backward": (torch.randn(2, 8, 1, 1), [6, 4]),
         "upsample": (x, 2, 0.5),
         "reorg": (x, [2, 3, 2, 2], False),
+        "roi_align_forward": (x, REGIONS, [3, 2], 2),
+        "roi_align_backward": (torch.randn(3, 8, 3, 2), REGIONS, [2, 8, 6, 4], 2),
+        "roi_pool_forward": (x, REGIONS, [3, 2]),
+        "roi_pool_backward": (
+            torch.randn(3, 8, 3, 2),
+            REGIONS,
+            torch.zeros(3, 8, 3, 2, dtype=torch.int32),
+            [2, 8, 6, 4],
+        ),
     }
     assert set(calls) == set(operators.IMPLEMENTATIONS)
     for name, dtype, last in itertools.product(calls, (torch.float32, torch.bfloat16), (0, 1)):

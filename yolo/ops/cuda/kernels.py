@@ -29,6 +29,7 @@ from .structs import (
     Parameter,
     Pool,
     Reorg,
+    Roi,
     Strides,
     Upsample,
     conv_struct,
@@ -364,6 +365,39 @@ class Kernels:
         call.settings, call.counts, call.cells = map(pointer, (settings, found.counts, found.cells))
         call.boxes, call.probs, call.kept = map(pointer, (found.boxes, found.probs, found.kept))
         self.call("yolo_cuda_detect", settings.device, ctypes.byref(call))
+
+    # -- regions of interest ----------------------------------------------------------------
+
+    def roi_align_forward(self, x, rois, size, samples):
+        """y (r, c, p, q); rois: (r, 5), converted to the type that x is computed in."""
+        x, y = pixels_last(x), empty_nhwc(x, (len(rois), x.shape[1], *size))
+        self._roi("align", FORWARD, x, y, rois, None, samples)
+        return y
+
+    def roi_align_grad_x(self, grad_y, rois, shape, samples):
+        grad_x = empty_nhwc(grad_y, shape)
+        self._roi("align", GRAD_X, grad_x, pixels_last(grad_y), rois, None, samples)
+        return grad_x
+
+    def roi_pool_forward(self, x, rois, size):
+        """y, index."""
+        x, y = pixels_last(x), empty_nhwc(x, (len(rois), x.shape[1], *size))
+        index = empty_nhwc(x, y.shape, dtype=torch.int32)
+        self._roi("pool", FORWARD, x, y, rois, index)
+        return y, index
+
+    def roi_pool_grad_x(self, grad_y, rois, index, shape):
+        """index: as roi_pool_forward gave it."""
+        grad_x = empty_nhwc(grad_y, shape)
+        self._roi("pool", GRAD_X, grad_x, pixels_last(grad_y), rois, index)
+        return grad_x
+
+    def _roi(self, kind, pass_, x, y, rois, index, samples=0):
+        number = torch.float64 if x.dtype == torch.float64 else torch.float32
+        regions = rois.to(number).contiguous()
+        call = Roi(*x.shape, len(regions), *y.shape[2:], samples, TYPES[x.dtype], rows(x), rows(y))
+        call.regions, call.index = pointer(regions), pointer(index)
+        self.call(f"yolo_cuda_roi_{kind}", x.device, ctypes.byref(call), pass_)
 
     # -- optimiser --------------------------------------------------------------------------
 

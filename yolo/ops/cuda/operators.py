@@ -189,6 +189,22 @@ def reorg(x, sizes, reverse):
     return kernels().reorg(x, sizes, reverse)
 
 
+def roi_align_forward(x, rois, size, samples):
+    return kernels().roi_align_forward(x, rois, size, samples)
+
+
+def roi_align_backward(grad_y, rois, shape, samples):
+    return kernels().roi_align_grad_x(grad_y, rois, shape, samples)
+
+
+def roi_pool_forward(x, rois, size):
+    return kernels().roi_pool_forward(x, rois, size)
+
+
+def roi_pool_backward(grad_y, rois, at, shape):
+    return kernels().roi_pool_grad_x(grad_y, rois, at, shape)
+
+
 IMPLEMENTATIONS = {
     function.__name__: function
     for function in (
@@ -210,6 +226,10 @@ IMPLEMENTATIONS = {
         avgpool_backward,
         upsample,
         reorg,
+        roi_align_forward,
+        roi_align_backward,
+        roi_pool_forward,
+        roi_pool_backward,
     )
 }
 

@@ -117,7 +117,15 @@ class Detect(Structure):
     )
 
 
-STRUCTS = (Conv, Norm, Pool, Upsample, Reorg, Parameter, Step, Grid, Detect)
+class Roi(Structure):
+    _fields_ = _fields(
+        (c_int, "n c h w rois p q samples type"),
+        (Rows, "x y"),
+        (c_void_p, "regions index"),
+    )
+
+
+STRUCTS = (Conv, Norm, Pool, Upsample, Reorg, Parameter, Step, Grid, Detect, Roi)
 # in the order of YoloFunction
 FUNCTIONS = tuple(
     f"yolo_cuda_{name}"
