@@ -61,7 +61,7 @@ def _draw_loss(axes, table, max_batches):
     axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))
     axes.grid(True, which="both", color="#eeeeee", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(loc="lower left", frameon=False)
+    axes.legend(loc="lower left", frameon=bool(_parts(table)), framealpha=0.85, edgecolor="none")
 
 
 def _draw_parts(axes, table):

@@ -2,13 +2,40 @@
 
 import pytest
 import torch
-from small_run import assert_same, network, tensors, trainer
+from small_run import MICRO, assert_same, network, tensors, trainer
 
 from yolo.checkpoint import CheckpointError, read, write
 
 START, END, LAST = 1000, 1016, 2010  # iterations: of the runs, and the cfg's max_batches
 NET = "max_batches=100"
+YOLO = MICRO[MICRO.index("[yolo]") :]
+RCNN = """[rpn]
+anchors=12,12
+border=-1
+sample=9
+pre_nms=12
+train_proposals=8
+proposals=4
+[roi_align]
+features=0
+rois=-1
+width=2
+height=2
+[connected]
+batch_normalize=1
+output=6
+activation=leaky
+[connected]
+output=11
+activation=linear
+[fast_rcnn]
+rois=-4
+classes=2
+sample=4
+random=0
+"""
 CHANGES = {
+    "Faster R-CNN": ((YOLO, RCNN), ("filters=7", "filters=5")),
     "momentum and dropout": (),
     "sizes": (("random=0", "random=1"),),
     "sizes and mini-batches": (("random=0", "random=1"), (NET, "dynamic_minibatch=1\n" + NET)),

@@ -11,7 +11,6 @@ import torch
 
 from .. import ranks
 from ..errors import YoloError
-from ..loss.head import Averages
 from ..ops import precision as computing
 from ..ops import statistics
 from .finite import NotFinite, first_non_finite, gradients_finite
@@ -69,7 +68,8 @@ class Outcome:
         whole.notes = [f["notes"] for f in found]
         for part in found:
             for layer, averages in part["heads"].items():
-                whole._add_head(int(layer), Averages(**averages))
+                kind = type(self.heads[int(layer)])  # every rank has the same layers
+                whole._add_head(int(layer), kind(**averages))
         return whole
 
 

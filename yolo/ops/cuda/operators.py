@@ -11,11 +11,12 @@ import torch
 
 from ..operator import implement
 from ..precision import precision, sum_type
-from ..prelu import prelu_backward, prelu_forward
+from ..prelu import prelu_backward as prelu_gradients
+from ..prelu import prelu_forward as prelu_values
 from ..shapes import conv_shape, pool_shape
 from .choose import choose
 from .kernels import CudaError, Kernels
-from .layout import empty_nhwc
+from .layout import empty_nhwc, pixels_last
 from .selftest import refuse
 
 LIBRARY = Path(__file__).parents[2] / "_cuda.so"
@@ -187,6 +188,18 @@ def upsample(x, stride, scale):
 
 def reorg(x, sizes, reverse):
     return kernels().reorg(x, sizes, reverse)
+
+
+def _as_results_lie(x):
+    return pixels_last(x) if x.dim() == 4 else x.contiguous()
+
+
+def prelu_forward(x, slope):
+    return prelu_values(_as_results_lie(x), slope)
+
+
+def prelu_backward(grad_y, x, slope):
+    return prelu_gradients(_as_results_lie(grad_y), _as_results_lie(x), slope)
 
 
 def roi_align_forward(x, rois, size, samples):
