@@ -107,6 +107,23 @@ void pool() {
     check(yolo_cuda_avgpool(&t, YOLO_FORWARD, nullptr), "avgpool");
 }
 
+// Regions inside, over the edges, far outside, of no image and without numbers.
+void regions() {
+    const float nan = NAN;
+    const float all[][5] = {{0, 0.1f, 0.2f, 0.7f, 0.9f}, {1, -0.4f, -0.1f, 1.3f, 1.2f},
+                            {1, 1e9f, -1e9f, 2e9f, 1},   {7, 0, 0, 1, 1},
+                            {0, nan, nan, nan, nan},     {nan, 0, 0, 1, 1}};
+    const int c = 3, h = 5, w = 4, p = 2, q = 3, count = 6;
+    Buffer x(2 * c * h * w, YOLO_FLOAT32), y(count * c * p * q, YOLO_FLOAT32);
+    std::vector<int> index(size_t(count * c * p * q));
+    YoloRoi t = {2, c, h, w, count, p, q, 2, YOLO_FLOAT32, {}, {}, all, index.data()};
+    t.x = {x.data(), c}, t.y = {y.data(), c};
+    for (YoloPass pass : {YOLO_FORWARD, YOLO_GRAD_X}) {
+        check(yolo_cuda_roi_align(&t, pass, nullptr), "roi_align");
+        check(yolo_cuda_roi_pool(&t, pass, nullptr), "roi_pool");
+    }
+}
+
 // 40 cells that overlap, three classes, a full capacity.
 void detect(int capacity) {
     const int cells = 40, classes = 3, width = 5 + classes;
@@ -153,6 +170,7 @@ int main(int count, char** arguments) {
         convolve({2, 6, 5, 4, 4, 3, 2, 0, 0, 2, 1, 1, 0, 1, 2, 2}, YOLO_FLOAT64, im2col_workspace,
                  yolo_cuda_conv_im2col, "im2col");
         pool();
+        regions();
         detect(40);
         detect(7);
     }
