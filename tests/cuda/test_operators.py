@@ -38,8 +38,6 @@ CALLS = {
     "avgpool_backward": ["pool._avgpool_backward"],
     "upsample": ["upsample._resize"],
     "reorg": ["reorg._permute"],
-    "prelu_forward": ["prelu._forward"],
-    "prelu_backward": ["prelu._backward"],
     "roi_align_forward": ["roi._align"],
     "roi_align_backward": ["roi._align_backward"],
     "roi_pool_forward": ["roi._pool"],
