@@ -21,10 +21,11 @@ from ..train import (
 )
 from . import processes, resume
 from .changes import anchor_heads, override, set_anchors
+from .detector import detection_heads, detector_classes, open_part
+from .kinds import open_data
 from .processes import check_alike
 from .refusals import refuse
 from .report import finish, heads_line, line
-from .source import detection_heads, detector_classes, open_part, open_source
 
 __all__ = ["anchor_heads", "detection_heads", "detector_classes", "open_part", "run"]
 
@@ -39,7 +40,7 @@ def run(args, console):
     override(sections, args)
     net = Network(sections, seed=args.seed)
     refuse(net)
-    source = open_source(net, args, console)
+    source = open_data(net, args, out, console)
     check_alike(net, source)
     if found:
         net.to(args.device)

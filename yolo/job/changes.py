@@ -6,7 +6,7 @@ from .. import cfg
 from ..data.anchors import anchor_text, average_iou, box_sizes, fit_anchors, gather
 from ..layers import LAYERS
 from ..layers.head import AnchorHead, Head
-from .source import detection_heads
+from .detector import detection_heads
 
 # What says how many channels a layer gives
 OUTPUT_KEYS = {

@@ -1,8 +1,24 @@
 """What training a classifier takes: its data, the labels they hold, and how images are varied."""
 
-from ..classify import classes_of, tree_of
-from ..data import ClassifierAugment, ClassifierDataset, DataError, ShapeClasses
+from functools import partial
+
+from ..classify import classes_of, measure, tree_of
+from ..data import ClassifierAugment, ClassifierDataset, DataError, DataFile, ShapeClasses
 from ..data.shapes import TRAIN_LENGTH, VALID_LENGTH
+from .training_data import TrainingData, names_of
+
+
+def takes(net):
+    """Whether a network tells classes of whole images apart."""
+    return classes_of(net) is not None
+
+
+def open_data(net, args, out, console):
+    """Labelled images of a .data file, or drawn shapes."""
+    data = DataFile.read(args.data) if args.data else DataFile("")
+    train_set, valid = open_sets(net, args, console)
+    ways = partial(measure, top=data.number("top", 5))
+    return TrainingData(train_set, valid, names_of(train_set), augmentation(net), ways, "top 1")
 
 
 def open_sets(net, args, console):

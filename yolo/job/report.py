@@ -4,7 +4,6 @@ import math
 from itertools import islice
 
 from .. import plot
-from ..classify import classes_of
 from ..data.image import write
 
 PICTURES = 12
@@ -50,7 +49,7 @@ def clock(seconds):
 def finish(net, source, result, out, console):
     """The report on the held-out data, and pictures of what the network finds there."""
     console.say(result.report(source.names))
-    if classes_of(net):
+    if not source.pictures:
         console.say(f"curves: {out / 'chart.png'}")
         return
     net.names = source.names

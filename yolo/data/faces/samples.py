@@ -76,10 +76,7 @@ def _is_whole(path, size):
 
 
 class FaceSamples:
-    """Samples of one size, kinds in RATIO to each other, those that are there at all.
-
-    landmarks: how many the network learns; without any, landmark samples are left out.
-    """
+    """Samples of one size, kinds in RATIO to each other, those that are there at all."""
 
     names = ("face",)
     classes = 1
@@ -89,14 +86,13 @@ class FaceSamples:
         self.files = [np.load(path, mmap_mode="r", allow_pickle=False) for path in self.paths]
         self.kinds = np.concatenate([np.asarray(file["kind"]) for file in self.files])
         self.starts = np.cumsum([0, *(len(file) for file in self.files)])
-        self.landmarks = 5
-        self.order = self._in_ratio(RATIO)
+        self.learn_landmarks(True)
 
-    def without_landmarks(self):
-        """These samples for a network that learns no landmarks."""
-        self.landmarks = 0
-        self.order = self._in_ratio({k: n for k, n in RATIO.items() if k != FaceKind.LANDMARK})
-        return self
+    def learn_landmarks(self, wanted):
+        """Whether samples have landmarks, and landmark samples take part."""
+        self.landmarks = wanted
+        left_out = () if wanted else (FaceKind.LANDMARK,)
+        self.order = self._in_ratio({k: n for k, n in RATIO.items() if k not in left_out})
 
     def _in_ratio(self, ratio):
         """Numbers of the samples that are used: as many of each kind as the scarcest allows."""

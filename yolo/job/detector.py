@@ -1,60 +1,31 @@
-"""Where images come from: a .data file, or drawn shapes with as many classes as the cfg has."""
+"""What training a detector takes: a .data file, or drawn shapes with as many classes as the cfg
+has."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-
-from .. import classify, evaluate
-from ..data import (
-    Augment,
-    ClassifierAugment,
-    ClassifierDataset,
-    DataError,
-    DataFile,
-    Dataset,
-    ShapesDataset,
-)
-from ..data.dataset import ImageList
+from .. import evaluate
+from ..data import Augment, DataError, DataFile, Dataset, ShapesDataset
 from ..data.shapes import TRAIN_LENGTH, VALID_LENGTH
 from ..data.shards import ShardDataset, is_shards
 from ..layers.head import Head
-from . import classifier
+from .training_data import TrainingData, names_of
 
 
-@dataclass
-class Source:
-    """Where images come from: what to train on and how it is varied, what to measure on and how
-    (a function of network, data set and `precision`, which gives `score`), what the classes are."""
-
-    train: Dataset | ClassifierDataset | ShapesDataset
-    valid: Dataset | ClassifierDataset | ShapesDataset | None
-    names: list[str]
-    augment: Augment | ClassifierAugment
-    measure: Callable
-    score: str
+def takes(net):
+    """Whether a network finds boxes."""
+    return any(isinstance(layer, Head) for layer in net.layers)
 
 
-def open_source(net, args, console):
-    """Training and validation data, checked before the first step."""
-    data = DataFile.read(args.data) if args.data else DataFile("")
-    if classify.classes_of(net):
-        train_set, valid = classifier.open_sets(net, args, console)
-        augment = classifier.augmentation(net)
-        measure, score = partial(classify.measure, top=data.number("top", 5)), "top 1"
-    else:
-        train_set, valid = open_sets(net, args, console)
-        augment, measure, score = augmentation(net), evaluate.evaluate, "mAP"
-    if args.cache_images:
-        keep_images(train_set, args.cache_images)
-    names = train_set.names or [str(i) for i in range(train_set.classes)]
-    return Source(train_set, valid, names, augment, measure, score)
-
-
-def keep_images(dataset, size):
-    """Lets the loader's workers share decoded images, in `size` bytes."""
-    if not isinstance(dataset, ImageList):
-        raise DataError("--cache-images: only images of a list can be kept")
-    dataset.keep_images(size)
+def open_data(net, args, out, console):
+    """Boxes of a .data file, or drawn shapes."""
+    train_set, valid = open_sets(net, args, console)
+    return TrainingData(
+        train_set,
+        valid,
+        names_of(train_set),
+        augmentation(net),
+        evaluate.evaluate,
+        "mAP",
+        pictures=True,
+    )
 
 
 def detector_classes(net):
