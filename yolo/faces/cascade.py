@@ -204,6 +204,8 @@ def check_proposal_stage(net):
 
 def is_proposal_stage(net):
     """Whether a network answers for each window of 12 pixels of an image of any size: P-Net."""
+    if not isinstance(net.layers[-1], Mtcnn):
+        return False
     size = net.input_shape[1:]
     try:
         maps = [net.resize(s, s).layers[-1].out_shape[1:] for s in (box.WINDOW, 2 * box.WINDOW)]

@@ -10,6 +10,7 @@ from ..data.labels import LabelError
 from ..data.sample import collate, scaled
 from ..evaluate.recall import IOU, Result
 from ..face_kinds import FaceKind
+from ..ops import precision_for
 from ..ops.precision import precision as within
 from . import boxes as box
 from .cascade import propose
@@ -55,7 +56,7 @@ def recall(net, pictures, precision=None, proposals=PROPOSALS, above=ABOVE, prog
     """Recall of P-Net over images with faces (data.faces.open_faces). progress: called with the
     Recall so far after each image."""
     result, pnet = Recall(limit=proposals, above=above), net.fused()
-    with within(precision):
+    with within(precision_for(next(net.parameters()).device, precision)):
         for index in range(len(pictures)):
             try:
                 image, faces, _ = pictures.load(index)
@@ -113,7 +114,7 @@ def judge(net, samples, precision=None):
     """Accuracy of a stage on samples (data.faces.FaceSamples), negative and positive ones."""
     result, stage = Accuracy(), net.fused()
     parameter = next(stage.parameters())
-    with within(precision):
+    with within(precision_for(parameter.device, precision)):
         for first in range(0, len(samples), BATCH):
             numbers = range(first, min(first + BATCH, len(samples)))
             batch = collate([samples[n] for n in numbers])

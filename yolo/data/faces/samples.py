@@ -92,7 +92,7 @@ class FaceSamples:
         """Whether samples have landmarks, and landmark samples take part."""
         self.landmarks = wanted
         left_out = () if wanted else (FaceKind.LANDMARK,)
-        self.order = self._in_ratio({k: n for k, n in RATIO.items() if k not in left_out})
+        self.chosen = self._in_ratio({k: n for k, n in RATIO.items() if k not in left_out})
 
     def _in_ratio(self, ratio):
         """Numbers of the samples that are used: as many of each kind as the scarcest allows."""
@@ -111,17 +111,17 @@ class FaceSamples:
 
     def counts(self):
         """{FaceKind: samples that are used}."""
-        return {kind: int((self.kinds[self.order] == kind).sum()) for kind in FaceKind}
+        return {kind: int((self.kinds[self.chosen] == kind).sum()) for kind in FaceKind}
 
     def __len__(self):
-        return len(self.order)
+        return len(self.chosen)
 
     def __getitem__(self, index):
         return self.load(index)
 
     def load(self, index):
         """The sample; its labels are kind, offsets of the edges, x and then y of the landmarks."""
-        number = int(self.order[index])
+        number = int(self.chosen[index])
         place = int(np.searchsorted(self.starts, number, "right")) - 1
         row = self.files[place][number - self.starts[place]]
         marks = row["landmarks"].T.ravel() if self.landmarks else ()
