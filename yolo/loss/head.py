@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..ops.precision import sum_type
+
 
 @dataclass
 class Averages:
@@ -61,20 +63,20 @@ class HeadLoss:
 class _Send(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, delta, cost):
-        ctx.delta = delta
-        return x.new_tensor(cost)
+        ctx.delta, ctx.dtype = delta, x.dtype
+        return x.new_tensor(cost, dtype=sum_type(x.dtype))  # a cost may leave the range of fp16
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_total):
-        return ctx.delta * -grad_total, None, None
+        return (ctx.delta * -grad_total).to(ctx.dtype), None, None
 
 
 def send(x: Tensor, delta: Tensor, cost: float) -> Tensor:
     """Scalar of value `cost`, whose gradient with respect to x is `-delta`, both of x's shape."""
     if delta.shape != x.shape:
         raise ValueError(f"send: delta {tuple(delta.shape)} and input {tuple(x.shape)} differ")
-    return _Send.apply(x, delta.detach().to(x), cost)
+    return _Send.apply(x, delta.detach().to(x.device, sum_type(x.dtype)), cost)
 
 
 def numbers(values: dict[str, Tensor]) -> dict[str, float]:
