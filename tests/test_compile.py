@@ -107,19 +107,32 @@ def test_exported_program_gives_the_same_outputs(x, name):
     torch.testing.assert_close(program.module()(x), net(x))
 
 
+# The default backend, inductor, writes C++ for what lies between our operators and compiles it.
+BACKENDS = ["aot_eager", pytest.param("inductor", marks=pytest.mark.long)]
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    """No test meets what another one compiled."""
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", TEXTS)
 @torch.no_grad()
-def test_compiled_as_one_graph(x, name):
+def test_compiled_as_one_graph(x, name, backend):
     net = network(TEXTS[name]).eval()
-    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(net, fullgraph=True, backend=backend)
     torch.testing.assert_close(compiled(x), net(x))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", TRAINED)
-def test_compiled_training_has_the_same_gradients_and_statistics(x, name):
+def test_compiled_training_has_the_same_gradients_and_statistics(x, name, backend):
     net = network(TRAINED[name]).train()
     other = copy.deepcopy(net)
-    compiled = torch.compile(other, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(other, fullgraph=True, backend=backend)
     for one in (net, compiled):
         sum(y.square().sum() for y in one(x)).backward()
     ours, theirs = dict(net.named_parameters()), dict(other.named_parameters())

@@ -10,6 +10,8 @@ from yolo.network import Network
 def randomise(module):
     """Values that tell every parameter and statistic apart."""
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if not tensor.is_floating_point():
+            continue
         if name.endswith(("scale", "rolling_var")):
             tensor.data.uniform_(0.5, 1.5)
         else:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from yolo.cfg import CfgError, CfgWarning
+from yolo.cfg import CfgError
 from yolo.ops import ACTIVATIONS
 
 CASES = {
@@ -146,8 +146,3 @@ def test_refusals_name_the_line(build, line, words):
 
 def test_keys_of_other_programs_may_stand_as_zero(layer):
     layer("[conv]\nxnor=0\nantialiasing=0\nassisted_excitation=0\nstream=0\nsway=0\nangle=15")
-
-
-def test_cross_iteration_statistics_become_plain_ones(layer):
-    with pytest.warns(CfgWarning, match="cbn"):
-        assert layer("[conv]\ncbn=1").batch_normalize

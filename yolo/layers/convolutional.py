@@ -62,11 +62,6 @@ class Convolutional(Layer):
         # bin_output leaves out an activation before a layer that reads nothing but signs
         section.ignore("stream", "wait_stream", "dot", "angle", "bin_output")
         self.refuse(ABSENT)
-        if section.bool("cbn", False):
-            section.warn(
-                "cbn: statistics are those of one mini-batch, as in batch_normalize", "cbn"
-            )
-            self.batch_normalize = True
 
     def _allocate(self, place):
         channels = self.in_shapes[0][0] // self.groups

@@ -3,6 +3,7 @@
 antialiasing  stride 1, then a blur with the stride          share_index  another layer's weights
 xnor          inputs and weights are +-1 (weights times the mean of |w| in their filter)
 binary        only the weights are                           grad_centr   gradients without mean
+cbn           statistics over the mini-batches of an iteration: ops/cross_norm.py
 """
 
 from math import prod
@@ -11,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from ..ops import batch_norm_act, bias_act, conv2d
+from ..ops import batch_norm_act, bias_act, conv2d, cross_batch_norm_act
 from .batchnorm import EPS
 from .blur import blur, blurred, read_mode
 from .convolutional import Convolutional
 
-KEYS = ("antialiasing", "xnor", "binary", "grad_centr")
+KEYS = ("antialiasing", "xnor", "binary", "grad_centr", "cbn")
 CENTRED = 32  # Darknet centres only filters whose length is a multiple of it
 
 
@@ -37,6 +38,8 @@ class RareConvolutional(Convolutional):
         self.xnor = section.bool("xnor", False)
         self.binary = section.bool("binary", False)
         self.grad_centr = section.bool("grad_centr", False)
+        self.cbn = section.bool("cbn", False)
+        self.batch_normalize = self.batch_normalize or self.cbn
         if self.xnor:
             self.groups = 1
             if self.dilation > 1:
@@ -51,6 +54,12 @@ class RareConvolutional(Convolutional):
             self._shared = (self._find_owner(place),)
         else:
             super()._allocate(place)
+        if self.cbn:
+            self.options = place.options
+            for name in ("cross_mean", "cross_square"):
+                self.register_buffer(name, torch.zeros(self.filters), persistent=False)
+            number = torch.zeros((), dtype=torch.int64)  # of the last mini-batch in its iteration
+            self.register_buffer("cross_number", number, persistent=False)
 
     def _find_owner(self, place):
         index = self.section.int("share_index")
@@ -92,12 +101,18 @@ class RareConvolutional(Convolutional):
                 x, padding = F.pad(x, [padding] * 4, value=-1.0), 0
         y = conv2d(x, weight, None, self.stride, padding, self.dilation, self.groups)
         if self.batch_normalize:
-            rolling = own.rolling_mean, own.rolling_var
-            channels = own.scale, own.bias, *rolling
-            y = batch_norm_act(y, *channels, self.training, self.activation, eps=EPS)
+            y = self._normalise(y, own.scale, own.bias, (own.rolling_mean, own.rolling_var))
         else:
             y = bias_act(y, own.bias, self.activation)
         return blur(y, self.antialiasing, self.blur_stride) if self.antialiasing else y
+
+    def _normalise(self, x, scale, bias, rolling):
+        if not (self.cbn and self.training):
+            channels = scale, bias, *rolling
+            return batch_norm_act(x, *channels, self.training, self.activation, eps=EPS)
+        crossed = self.cross_mean, self.cross_square, self.cross_number
+        how = self.options.subdivisions, self.activation
+        return cross_batch_norm_act(x, scale, bias, rolling, crossed, *how, eps=EPS)
 
     def effective_weight(self):
         """The weights that are multiplied by."""

@@ -4,6 +4,7 @@ from .activation import ACTIVATIONS, activate, bias_act
 from .backend import BACKENDS, backend, current_backend
 from .conv import conv2d, conv2d_act
 from .conv1d import conv1d
+from .cross_norm import cross_batch_norm_act
 from .cuda import CudaError
 from .linear import linear
 from .norm import batch_norm_act, conv_batch_norm_act
@@ -39,6 +40,7 @@ __all__ = [
     "conv_batch_norm_act",
     "conv_bias_act",
     "conv_norm_act",
+    "cross_batch_norm_act",
     "current_backend",
     "fits_packed",
     "layout",
