@@ -11,8 +11,10 @@ from threading import Thread
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from yolo.data import shards
+from yolo.data import shards, stream
 from yolo.data.augment import Augment
 from yolo.data.labels import LabelError
 from yolo.data.lists import DataError
@@ -60,7 +62,7 @@ def data(tmp_path):
 @pytest.fixture
 def small(monkeypatch):
     """So few images wait that the order of the shards matters."""
-    monkeypatch.setattr(shards, "SHUFFLED", 6)
+    monkeypatch.setattr(stream, "SHUFFLED", 6)
 
 
 def batches(dataset, count, workers=0, **options):
@@ -157,7 +159,7 @@ def test_json_labels_that_are_none(tmp_path, text):
 def test_a_wrong_number_of_images_is_an_error(data, small, promised, how):
     dataset = ShardDataset.from_data(data)
     dataset.length = promised
-    with pytest.raises(ShardError, match=f"{promised} images were promised.*{how}"):
+    with pytest.raises(DataError, match=f"{promised} images were promised.*{how}"):
         batches(dataset, 12)
 
 
@@ -173,6 +175,26 @@ def test_damaged_and_missing_shards_are_named(data, tmp_path):
     (tmp_path / "t-00.tar").unlink()
     with pytest.raises(DataError, match=r"my\.data:2: .*t-00\.tar: no such file"):
         ShardDataset.from_data(data)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    packed=st.sampled_from(["", "gz", "bz2", "xz"]),
+    places=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=5),
+    end=st.integers(0, 12000),
+)
+def test_any_bytes_give_images_or_an_error(tmp_path_factory, packed, places, end):
+    path = tmp_path_factory.mktemp("shard") / "s.tar"
+    archive(path, [*pair(1), *pair(2, "json")], f"w:{packed}")
+    content = bytearray(path.read_bytes())
+    for place, value in places:
+        content[place % len(content)] = value
+    path.write_bytes(content[:end])
+    for read in (lambda: list(raws(str(path))), lambda: images_in(path)):
+        try:
+            read()
+        except ShardError as error:
+            assert "\n" not in str(error)
 
 
 def test_pipes_run_only_where_that_is_allowed(data, tmp_path, monkeypatch):

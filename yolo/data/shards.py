@@ -2,23 +2,19 @@
 
 A shard holds the files of an image side by side: `0001.jpg`, and `0001.txt` as Darknet has it or
 `0001.json` with {"boxes": [[class, x, y, width, height], ...]}. Shards are read one after another,
-which is what makes them fast; so they have no item by index, but an order of their own.
-
-An epoch is all shards in an order by chance, and of their images the next one is always drawn from
-SHUFFLED that wait. All that follows from the seed, so that a run goes on with the images it would
-have got; for that it reads again, without decoding, what the epoch has read so far. Each rank of a
-distributed training reads the whole stream and keeps its share of each batch.
+which is what makes them fast; so they have no item by index, but an order of their own (`stream`).
 """
 
 import json
+import lzma
 import os
 import re
 import subprocess
 import tarfile
-from collections import deque
+import zlib
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, count, groupby, islice
+from itertools import chain, groupby, islice
 
 import numpy as np
 
@@ -30,10 +26,10 @@ from .lists import DataError, DataFile
 from .paths import around, resolve, shown
 from .sample import Sample
 from .sources import IMAGES
+from .stream import StreamOrder
 
-SHUFFLED = 1000  # images, as they are in their files, of which the next one is drawn
-NEIGHBOURS = 8  # images before one in the stream, that it may be combined with or replaced by
 MOST = 1_000_000  # shards
+DAMAGE = OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error
 PIPES = "YOLO_PIPES"  # set to 1: a .data file may name commands
 ARCHIVE = re.compile(r"\.(tar|tgz|tar\.(gz|bz2|xz))$")
 
@@ -109,12 +105,16 @@ def raws(url):
                     yield found
             if stream.cut_short:
                 raise ShardError(f"{shown(url)}: cut short; the end of the archive is missing")
-    except (OSError, EOFError, ValueError, tarfile.TarError, subprocess.SubprocessError) as error:
+    except (*DAMAGE, ValueError, subprocess.SubprocessError) as error:
         if isinstance(error, DataError):
             raise
-        text = getattr(error, "strerror", None) or str(error.args[0] if error.args else error)
-        reason = text.partition(" @ <")[0]  # what follows names a Python object
-        raise ShardError(f"{shown(url)}: cannot be read as a shard: {reason}") from None
+        raise ShardError(f"{shown(url)}: cannot be read as a shard: {_reason(error)}") from None
+
+
+def _reason(error):
+    """An error's first line, without the Python object that webdataset adds."""
+    text = getattr(error, "strerror", None) or str(error.args[0] if error.args else error)
+    return text.partition(" @ <")[0].partition("\n")[0].rstrip(":")
 
 
 def _opened(url):
@@ -162,8 +162,8 @@ def images_in(path):
     try:
         with tarfile.open(path, "r:*") as archive:
             names = [split(entry.name) for entry in archive if entry.isreg()]
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise ShardError(f"{shown(path)}: cannot be read as a shard: {error}") from None
+    except DAMAGE as error:
+        raise ShardError(f"{shown(path)}: cannot be read as a shard: {_reason(error)}") from None
     groups = groupby((name for name in names if name[0] is not None), key=lambda name: name[0])
     return sum(any(_is_image(end) for _, end in group) for _, group in groups)
 
@@ -213,9 +213,10 @@ class ShardDataset:
     boxes = image_path = needs_list
     entries = property(needs_list)
 
-    def raws(self):
-        """All images as they are in their files, shard by shard."""
-        return chain.from_iterable(map(raws, self.urls))
+    def raws(self, shards=None):
+        """All images as they are in their files, shard by shard; `shards`: numbers of shards."""
+        numbers = range(len(self.urls)) if shards is None else shards
+        return chain.from_iterable(raws(self.urls[number]) for number in numbers)
 
     def __iter__(self):
         return map(self.load, self.raws())
@@ -264,68 +265,3 @@ def _json_lines(text, path):
     except (ValueError, LookupError, TypeError, RecursionError):
         wanted = '{"boxes": [[class, x, y, width, height], ...]}'
         raise LabelError(f"{shown(path)}:1: expected {wanted}, got {shown(text[:60])}") from None
-
-
-class StreamOrder:
-    """As `loader.Order`, of a stream: draws (Raw, (seed, position), (height, width), neighbours).
-
-    `neighbours` are the images before this one in the stream.
-    """
-
-    def __init__(self, dataset, sizes, seed=0, start=0, number=0, share=None):
-        self.dataset, self.sizes, self.seed = dataset, sizes, seed
-        self.start, self.number = start, number
-        self.share = share or (lambda images: (0, images))
-
-    def __iter__(self):
-        stream = self._stream()
-        for number in count(self.number):
-            images, height, width = self.sizes(number)
-            draws = [
-                (raw, (self.seed, position), (height, width), neighbours)
-                for position, raw, neighbours in islice(stream, images)
-            ]
-            yield draws[slice(*self.share(images))]
-
-    def _stream(self):
-        """(position, Raw, neighbours) from `start` on, epoch after epoch."""
-        length = len(self.dataset)
-        first, skipped = divmod(self.start, length)
-        for epoch in count(first):
-            position = epoch * length
-            for raw, neighbours in self._epoch(epoch):
-                if position >= first * length + skipped:
-                    yield position, raw, neighbours
-                position += 1
-
-    def _epoch(self, epoch):
-        """(Raw, neighbours) of each image once, shuffled."""
-        rng = np.random.default_rng((self.seed, epoch))
-        urls = [self.dataset.urls[k] for k in rng.permutation(len(self.dataset.urls))]
-        stream = chain.from_iterable(map(raws, urls))
-        waiting = list(islice(stream, SHUFFLED))
-        before, given = deque(waiting, NEIGHBOURS), 0
-        for raw in _shuffled(waiting, stream, rng):
-            if given == len(self.dataset):
-                raise self._miscounted("more than", given)
-            yield raw, tuple(before)
-            before.append(raw)
-            given += 1
-        if given < len(self.dataset):
-            raise self._miscounted("only", given)
-
-    def _miscounted(self, how, given):
-        return ShardError(
-            f"{shown(self.dataset.path or '<shards>')}: {len(self.dataset)} images were promised, "
-            f"but the shards hold {how} {given}; correct train_images"
-        )
-
-
-def _shuffled(waiting, stream, rng):
-    """The items that wait and those of a stream, each drawn from those that wait."""
-    for item in stream:
-        k = int(rng.integers(len(waiting)))
-        yield waiting[k]
-        waiting[k] = item
-    for k in rng.permutation(len(waiting)):
-        yield waiting[int(k)]
