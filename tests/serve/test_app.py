@@ -107,6 +107,10 @@ def test_refusals(client):
     refused(client.post("/detect", content=bytes(40_001)), 413, "too_large")
     refused(client.post("/detect", content=iter(50 * [bytes(1000)])), 413, "too_large")  # chunked
     refused(client.post("/detect", headers={"Content-Encoding": "gzip"}), 415, "encoded")
+    refused(client.post("/detect", headers={"Content-Type": 501 * "x"}), 400, "bad_request")
+    both = {"Transfer-Encoding": "chunked", "Content-Length": "5"}
+    refused(client.post("/detect", content=b"0\r\n\r\n", headers=both), 400, "bad_request")
+    refused(client.post("/detect", headers={"Sec-Fetch-Site": "cross-site"}), 403, "cross_site")
     refused(client.get("/detect"), 405, "not_served")
     refused(client.get("/nowhere"), 404, "not_served")
     refused(client.get("/docs"), 404, "not_served")

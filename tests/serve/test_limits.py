@@ -136,6 +136,23 @@ def test_chunks_are_counted(engine):
         assert live.ask(body=b"x")[0] == 415
 
 
+def test_chunks_of_a_byte_are_not_taken_for_long(engine):
+    head = b"POST /detect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with serving(engine) as live:
+        with Raw(live) as raw, pytest.raises(ConnectionError):
+            for _ in range(300):
+                raw.send(head + 1000 * b"1\r\nx\r\n")
+                head = b""
+                time.sleep(0.002)
+        assert engine.metrics.answers["other", 400] == 1
+        with Raw(live) as raw:  # larger ones are, as many as a body holds
+            body = bytes(4 << 20)
+            parts = (body[k : k + 1024] for k in range(0, len(body), 1024))
+            head = b"POST /detect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            raw.send(head + b"".join(b"400\r\n%s\r\n" % part for part in parts) + b"0\r\n\r\n")
+            assert raw.answer()[0] == 415
+
+
 def test_who_goes_on_sending_is_cut_off(engine, monkeypatch):
     monkeypatch.setattr(connection, "LINGER", 0.3)
     with serving(engine, Limits(body=1000)) as live, Raw(live) as raw:

@@ -156,7 +156,7 @@ async def _refused(request, refusal):
 
 async def _unfit(request, invalid):
     """Query parameters that are unknown or out of range."""
-    faults = (f"{fault['loc'][-1]}: {fault['msg']}" for fault in invalid.errors())
+    faults = (f"{fault['loc'][-1]}: {fault['msg']}" for fault in invalid.errors()[:5])
     return error(422, "bad_parameter", "; ".join(faults))
 
 

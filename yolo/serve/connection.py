@@ -6,6 +6,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 LINGER = 3.0  # seconds in which the rest of a refused upload is read away
+FRAMING = 1 << 18  # bytes that a request may have beside its body: its head, and heads of chunks
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
     b"Content-Length: 0\r\n\r\n"
@@ -21,6 +22,7 @@ class Connection(H11Protocol):
 
     limits = metrics = None
     _timer = None
+    _framing = 0  # bytes of the present request that were not its body
 
     def connection_made(self, transport):
         super().connection_made(transport)
@@ -35,8 +37,19 @@ class Connection(H11Protocol):
         for start in range(0, len(data), self.limits.head):
             if self.transport.is_closing():
                 return
-            super().data_received(data[start : start + self.limits.head])
+            self._take(data[start : start + self.limits.head])
         self._keep_while_working()
+
+    def _take(self, data):
+        """Chunks of a byte each would cost a hundred times what a body of their length does."""
+        cycle, before = self.cycle, len(self.cycle.body) if self.cycle else 0
+        super().data_received(data)
+        if cycle is None or self.cycle is not cycle or cycle.response_complete:
+            self._framing = 0
+            return
+        self._framing += len(data) - (len(cycle.body) - before)
+        if self._framing > FRAMING:
+            self.send_400_response("The chunks of the body are too small.")
 
     def on_response_complete(self):
         # A client that is still sending may miss the answer if the connection closes at once.

@@ -14,8 +14,12 @@ import numpy as np
 
 from ..data.header import dimensions
 from ..data.image import SIDE_LIMIT, ImageError, decode
+from .defuse import defuse
 from .limits import Refusal, busy
 
+KINDS = "JPEG, PNG, WebP, GIF, BMP, PNM"
+TIFF = (b"II*\0", b"MM\0*")  # a small one may ask its reader for a gigabyte, in too many ways
+TYPE = 500  # bytes of a Content-Type, which takes quadratic time to read
 PARTS = 16  # of a form
 PART_HEAD = 4096  # bytes
 
@@ -28,7 +32,7 @@ class Uploads:
 
     @asynccontextmanager
     async def body(self, request):
-        """The request's body, bytes; its place in memory counts as taken while the block lasts."""
+        """The request's body, a bytearray; its memory counts as taken while the block lasts."""
         self._check_head(request.headers)
         body = bytearray()
         try:
@@ -37,7 +41,7 @@ class Uploads:
             except asyncio.TimeoutError:
                 seconds = self.limits.upload_seconds
                 raise Refusal(408, "slow_upload", f"not uploaded in {seconds:g} seconds") from None
-            yield bytes(body)
+            yield body
         finally:
             self.held -= len(body)
 
@@ -45,6 +49,12 @@ class Uploads:
         coding = headers.get("content-encoding", "identity")
         if coding != "identity":
             raise Refusal(415, "encoded", "a body with Content-Encoding is not taken")
+        if len(headers.get("content-type", "")) > TYPE:
+            raise Refusal(400, "bad_request", f"Content-Type has more than {TYPE} characters")
+        if "transfer-encoding" in headers and "content-length" in headers:
+            raise Refusal(400, "bad_request", "Transfer-Encoding and Content-Length at once")
+        if headers.get("sec-fetch-site") == "cross-site":  # another site's page in a browser
+            raise Refusal(403, "cross_site", "pages of other sites are not served")
         if int(headers.get("content-length", 0)) > self.limits.body:
             raise self._too_large()
 
@@ -66,14 +76,14 @@ def pixels(body, content_type, limit):
     data = image_part(body, content_type)
     if not data:
         raise Refusal(400, "empty", "no image: the body is empty")
-    size = dimensions(data)
+    size = None if data[:4] in TIFF else dimensions(data)
     if size is None:
-        kinds = "JPEG, PNG, BMP, PNM, TIFF, WebP, GIF"
-        raise Refusal(415, "not_an_image", f"not an image that can be read ({kinds})")
+        raise Refusal(415, "not_an_image", f"not an image that can be read ({KINDS})")
     height, width = size
     if height * width > limit or max(size) > SIDE_LIMIT:
         message = f"{width}x{height}: more than {limit} pixels, or a side above {SIDE_LIMIT}"
         raise Refusal(413, "too_many_pixels", message)
+    data = defuse(data, height * width, limit)
     try:
         return decode(np.frombuffer(data, np.uint8), "image")
     except ImageError as error:
