@@ -6,10 +6,9 @@ from .cfg import LARGEST_INT
 
 POLICIES = ("constant", "step", "steps", "exp", "poly", "random", "sigmoid", "sgdr")
 
-# Darknet reads these; they concern its memory, its graphs on a GPU, its windows and its
-# sequences of video frames, or stand in published files without being read at all.
+# Darknet reads these; they concern its memory, its graphs on a GPU and its windows, or stand in
+# published files without being read at all.
 IGNORED = (
-    *("augment_speed", "sequential_subdivisions", "seq_scales"),
     *("optimized_memory", "workspace_size_limit_MB", "use_cuda_graph", "try_fix_nan"),
     *("show_receptive_field", "max_chart_loss", "attention", "max_epochs", "seen"),
 )
@@ -19,7 +18,6 @@ ABSENT = {
     "adversarial_lr": "there is no adversarial pass",
     "contrastive": "there is no contrastive training",
     "unsupervised": "labels are needed",
-    "track": "images are drawn one by one, not as sequences of video frames",
     "weights_reject_freq": "similar filters are kept",
 }
 
@@ -85,6 +83,11 @@ class NetOptions:
     contrastive_jit_flip: int = 0
     contrastive_color: int = 0
 
+    track: int = 0
+    augment_speed: int = 2
+    sequential_subdivisions: int = 0
+    seq_scales: list = field(default_factory=list)
+
     @classmethod
     def read(cls, section):
         """The options that a [net] section holds."""
@@ -103,6 +106,7 @@ class NetOptions:
         self.min_crop = section.int("min_crop", self.width)
         self.max_crop = section.int("max_crop", 2 * self.width)
         self.sgdr_cycle = section.int("sgdr_cycle", self.max_batches)
+        self.sequential_subdivisions = self.sequential_subdivisions or self.subdivisions
 
     def _check(self, section):
         if not self.inputs:
@@ -130,6 +134,16 @@ class NetOptions:
         """Images between two updates of the weights."""
         return self.mini_batch * self.subdivisions
 
+    def sequence(self, iteration):
+        """Mini-batches that one sequence of video frames lasts for (track=1)."""
+        if not self.track:
+            return 1
+        parts = self.sequential_subdivisions
+        for step, scale in zip(self.steps, self.seq_scales, strict=False):
+            parts *= scale if step <= iteration else 1
+        parts = min(max(1, int(parts)), self.subdivisions)
+        return max(1, self.subdivisions // parts)
+
     @property
     def input_shape(self):
         """(C, H, W); a plain vector of inputs is (inputs, 1, 1)."""
@@ -146,7 +160,7 @@ _MINIMUM = dict.fromkeys(
 
 def _value(section, option):
     if option.type is list:
-        return section.floats(option.name, []) if option.name == "scales" else _steps(section)
+        return _steps(section) if option.name == "steps" else section.floats(option.name, [])
     if option.type is int:
         minimum = _MINIMUM.get(option.name, 0)
         return section.int(option.name, option.default, minimum, LARGEST_INT)

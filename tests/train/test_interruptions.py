@@ -207,7 +207,7 @@ def test_frozen_layers_stay(micro, capsys):
     assert "some must train" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("key", ["adversarial_lr=0.05", "weights_reject_freq=100", "track=1"])
+@pytest.mark.parametrize("key", ["adversarial_lr=0.05", "weights_reject_freq=100"])
 def test_what_is_not_built_is_refused_in_words(micro, key, capsys):
     assert run(flags(micro, "out", 0, "--set", key)) == 1
     assert "cannot be trained with" in capsys.readouterr().err.splitlines()[-1]

@@ -173,7 +173,8 @@ class Loader:
 
     `sizes` is a function from the number of a batch, 0 for the first of the whole run, to its
     (images, height, width), for training at changing sizes; `batch`, `height` and `width` are
-    then the largest that it gives. `share` is that of an `Order`.
+    then the largest that it gives. `share` is that of an `Order`; `order` takes the place of that
+    class.
 
     `waited` is the time in seconds that the caller spent waiting, `position` the number of images
     handed out, `number` that of batches; with the same seed, `start=position` and `number=number`
@@ -195,6 +196,7 @@ class Loader:
         number=None,
         sizes=None,
         share=None,
+        order=None,
     ):
         if batch < 1:
             raise DataError(f"batches of {batch} images: nothing to draw")
@@ -205,7 +207,10 @@ class Loader:
         self.waited, self.skipped = 0.0, 0
         self.broken, self.unlabelled, self.repairs = {}, {}, {}
         sizes = sizes or (lambda number: (batch, height, width))
-        order = getattr(dataset, "order", None) or partial(Order, len(dataset))
+        own = getattr(dataset, "order", None)  # that of shards, which no other one fits
+        if own and order:
+            raise DataError("track=1: shards hold single images, not videos; give a list")
+        order = partial(order or Order, len(dataset)) if own is None else own
         self.order = order(sizes, seed, start, self.number, share)
         ahead = 3 * height * width * batch * AHEAD * self.workers
         self._join = _together if _shared_memory_holds(ahead) else _as_array

@@ -76,7 +76,8 @@ are this package's own. *Parsed*: the file is accepted. *Inference*, *training*,
 the section or key has the effect that it has in Darknet; where it has another, see
 [darknet-differences.md](darknet-differences.md). Refused means an error with file and line as soon
 as the key is anything but 0; any key that stands in no table is warned of, with the nearest known
-one. Sequences for recurrent sections come from the caller: the data loader gives single images.
+one. With `track=1` recurrent sections are trained on sequences, frames that follow each other in
+the list.
 This page is written by `python -m yolo.inspection.support`.
 
 ## Sections

@@ -3,6 +3,7 @@
 Without a .data file the network trains on drawn shapes, with as many classes as the cfg has.
 """
 
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from .. import cfg, ranks, weights
 from ..data import DataFile, Loader
+from ..data.sequences import Sequences
 from ..network import Network
 from ..ops.precision import WORDS
 from ..train import (
@@ -110,6 +112,7 @@ def train(net, source, out, name, args, console, record, found):
             number=number,
             sizes=sizes,
             share=ranks.mine,
+            order=partial(Sequences, options) if options.track else None,
         )
         loaders.append(loader)
         return loader

@@ -4,11 +4,9 @@ before anything is trained. A network that only detects may have them."""
 from .. import ranks
 from ..layers.recurrent import Recurrent
 
-TRACK = "sequences of video frames (track, sequential_subdivisions, augment_speed) are not built"
 REFUSED = {
     "adversarial_lr": "there is no adversarial pass",
     "weights_reject_freq": "filters that have become alike are not drawn again",
-    "track": TRACK,
 }
 
 
@@ -22,6 +20,12 @@ def refuse(net):
                     "it; train it in one process"
                 )
     section = net.sections[0]
+    mixed = next((key for key in ("mosaic", "mixup", "cutmix") if section.float(key, 0.0)), None)
+    if net.options.track and mixed:
+        raise section.error(
+            f"{mixed}=1 does not go with track=1: it puts pictures of other videos into a sequence",
+            mixed,
+        )
     for key, reason in REFUSED.items():
         if section.float(key, 0.0):
             value = section.float(key, 0.0)

@@ -8,6 +8,7 @@ to call: until reset(), train(), eval() or inputs of another number or size.
 import torch
 
 from ..cfg import Section
+from ..ops import layout
 from .layer import Layer, Place
 
 
@@ -42,9 +43,10 @@ class Recurrent(Layer):
             )
         frames = x.reshape(self.steps, len(x) // self.steps, *x.shape[1:])
         state, outputs = self._present(frames[0]), []
-        for frame in frames:
-            y, state = self.step(frame, state)
-            outputs.append(y)
+        with layout("planar"):  # steps add, cut and keep tensors
+            for frame in frames:
+                y, state = self.step(frame, state)
+                outputs.append(y)
         self.state = tuple(part.detach() for part in state)
         return torch.cat(outputs)
 

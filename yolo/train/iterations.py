@@ -64,7 +64,8 @@ class Iterations:
             if self.gradients:
                 with self.output.attempt("gradients.csv"):
                     self.gradients.book(net.iteration, outcome.images)
-            self.optimizer.step(self.progress.rate, outcome.images)
+            sequence = net.options.sequence(net.iteration - 1)  # Darknet counts its images, too
+            self.optimizer.step(self.progress.rate, outcome.images * sequence)
             self.average.update(net.iteration)
             self.scale.advance()
             self.progress.skipped_in_row = 0
