@@ -168,9 +168,53 @@ def overlap(kind, box, truth):
     return iou
 
 
+def regions(folder):
+    """One region on a map, cut by roi_pool and by roi_align; the smooth L1 and its derivative."""
+    left, top, right, bottom = 1.3, 0.8, 5.9, 4.4  # in cells
+    figure, (pool, align, loss) = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+    for axes in (pool, align):
+        for i in range(8):
+            axes.plot([0, 7], [i, i], color=GREY, lw=0.5) if i < 7 else None
+            axes.plot([i, i], [0, 6], color=GREY, lw=0.5)
+        outline = (left, top), right - left, bottom - top
+        axes.add_patch(Rectangle(*outline, fill=False, ec=RED, lw=2))
+        axes.set(xlim=(-0.1, 7.1), ylim=(6.1, -0.1), aspect="equal")
+        axes.axis("off")
+    pool.set_title("roi_pool 2x2: edges rounded to cells")
+    rows, cols = roi_bins(top, bottom), roi_bins(left, right)
+    for n, (row, col) in enumerate((r, c) for r in rows for c in cols):
+        corner, inset = (col[0] + 0.1, row[0] + 0.1), 0.2
+        size = col[1] - col[0] - inset, row[1] - row[0] - inset
+        shade = (BLUE, "#2e8b57", "#b8860b", "#7b4fa3")[n]
+        pool.add_patch(Rectangle(corner, *size, fc=shade, alpha=0.25, ec=shade, lw=1.5))
+    align.set_title("roi_align 2x2: four points a bin")
+    wide, high = (right - left) / 2, (bottom - top) / 2
+    align.plot([left + wide] * 2, [top, bottom], color=RED, lw=1)
+    align.plot([left, right], [top + high] * 2, color=RED, lw=1)
+    steps = np.arange(4) / 4 + 1 / 8
+    x, y = np.meshgrid(left + steps * (right - left), top + steps * (bottom - top))
+    align.plot(x.ravel(), y.ravel(), "o", color=BLUE, ms=4)
+    centres = np.meshgrid(np.arange(7) + 0.5, np.arange(6) + 0.5)
+    align.plot(*(c.ravel() for c in centres), "+", color=GREY, ms=4)
+    d = np.linspace(-3, 3, 301)
+    smooth = np.where(abs(d) < 1, d * d / 2, abs(d) - 0.5)
+    loss.plot(d, d * d / 2, color=GREY, label="square")
+    loss.plot(d, smooth, color=BLUE, label="smooth L1")
+    loss.plot(d, d.clip(-1, 1), color=RED, ls="--", label="its derivative")
+    loss.set(ylim=(-1.3, 4), xlabel="distance")
+    loss.legend(frameon=False, loc="upper center")
+    save(figure, "regions", folder)
+
+
+def roi_bins(low, high, bins=2):
+    """Cells (first, last) of each bin, as roi_pool rounds them."""
+    first, count = int(low + 0.5), int(high + 0.5) - int(low + 0.5) + 1
+    return [(first + b * count // bins, first - (-(b + 1) * count // bins)) for b in range(bins)]
+
+
 def main(folder=ROOT / "docs" / "pictures"):
     folder.mkdir(exist_ok=True)
-    for draw in (graph, circle, im2col, iou_fields):
+    for draw in (graph, circle, im2col, iou_fields, regions):
         draw(folder)
 
 
