@@ -10,6 +10,7 @@ import copy
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
@@ -21,6 +22,7 @@ from .layers.layer import check_outputs, times
 from .loss.filters import delta_filters
 from .ops import Packed, layout, unpack
 from .options import NetOptions
+from .stretches import run_again, stretches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -79,6 +81,7 @@ class Network(nn.Module):
         self.names = None
         self.seen = 0  # images, in training
         self.is_fused = False
+        self.checkpoint_activations = False  # whether training computes them twice, to save memory
         self.layout = "packed"  # of what layers hand on in training; "planar": (N, C, H, W) always
         self.layers = nn.ModuleList(_build(sections, self.options))
         self.iteration = 0
@@ -159,7 +162,17 @@ class Network(nn.Module):
         visit(layer, inputs) may give the output itself, or None."""
         self._check_input(x)
         outputs = {-1: x}
-        for layer in self.layers:
+        again = self.checkpoint_activations and self.training and torch.is_grad_enabled()
+        for layers, repeated in stretches(self.layers) if again else [(self.layers, False)]:
+            if repeated:
+                run_again(partial(self._advance, layers, keep=keep), layers, outputs)
+            else:
+                self._advance(layers, outputs, keep, visit)
+        return {index: unpack(outputs[index]) for index in keep}
+
+    def _advance(self, layers, outputs, keep, visit=None):
+        """Runs some layers: `outputs` loses what is read no more, and gains what they give."""
+        for layer in layers:
             inputs = _readable(layer, [outputs[source] for source in layer.sources])
             made = visit(layer, inputs) if visit else None
             if layer.index in keep or layer.index not in self._unread:
@@ -169,7 +182,6 @@ class Network(nn.Module):
             for source in self._drop[layer.index]:
                 if source not in keep:
                     del outputs[source]
-        return {index: unpack(outputs[index]) for index in keep}
 
     def _step(self, layer, inputs):
         if layer.onlyforward or self.iteration < self._frozen_until[layer.index]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "train"))  # small_run, which pytest's importlib mode hides
+for folder in (HERE, HERE.parent / "train"):  # which pytest's importlib mode hides
+    sys.path.insert(0, str(folder))
 
 
 @pytest.fixture(scope="package")

@@ -21,6 +21,7 @@ RESUME = "go on from this checkpoint; without CKPT from the newest good one in t
 CACHE = "keep decoded images in so much memory, shared by the workers: 500M, 8G"
 SAVE = "iterations between checkpoints; default: savelast of the .data file, or 100"
 LOG_GRADIENTS = "write each layer's gradient norm every N iterations: OUT/gradients.csv"
+AGAIN = "less memory for a third more time: outputs of layers are computed again in backward"
 KEEP = "older checkpoints to keep (default: 1)"
 GPUS = "train on these GPUs of this machine, one process each, through torchrun"
 SYNC_BN = "under torchrun: batch normalisation over the images of all processes"
@@ -74,6 +75,7 @@ def _add_ranks(command):
     command.add_argument("--gpus", type=ranges, metavar="0,1", help=GPUS)
     command.add_argument("--sync-bn", action="store_true", help=SYNC_BN)
     command.add_argument("--bf16-gradients", action="store_true", help=BF16)
+    command.add_argument("--checkpoint-activations", action="store_true", help=AGAIN)
     add_rank_timeout(command)
 
 

@@ -42,6 +42,7 @@ def run(args, console):
     override(sections, args)
     net = Network(sections, seed=args.seed)
     refuse(net)
+    net.checkpoint_activations = args.checkpoint_activations
     source = open_data(net, args, out, console)
     check_alike(net, source)
     if found:
@@ -75,6 +76,7 @@ def begin(net, source, args, console):
     if args.anchors:
         set_anchors(net, source.train, console)
         net = Network(net.sections, seed=args.seed)
+        net.checkpoint_activations = args.checkpoint_activations
     if args.weights:
         weights.load(net, args.weights)
     if args.clear:

@@ -19,7 +19,7 @@ from .formulas import NATIVE_ACTIVATIONS
 from .grad import first_order
 from .native import activation_codes, library, native_conv_shape, threads
 from .packed import Packed
-from .packed_recipe import Kept, NormAct, read
+from .packed_recipe import Kept, NormAct, hollow, read
 from .precision import precision
 from .shapes import conv_shape
 from .shared_norm import means_of_all, of_batch, subtract
@@ -107,7 +107,7 @@ class _Block(torch.autograd.Function):
         again = NormAct(z, mean, rstd, scale, bias, activation)
         again.write(again.tensors, y)
         ctx.save_for_backward(weight, z, mean, rstd, scale, bias, *recipe.tensors)
-        ctx.rest = recipe, size, from_batch and total is None, activation, shape, conv
+        ctx.rest = hollow(recipe), size, from_batch and total is None, activation, shape, conv
         ctx.total = total
         ctx.mark_non_differentiable(z, mean, rstd)
         ctx.set_materialize_grads(False)

@@ -5,8 +5,10 @@
     Joined     what the parts of a concatenation keep
 
 A recipe holds tensors, for save_for_backward; the methods get them back from there, so that each
-is freed as soon as its last reader has run.
+is freed as soon as its last reader has run. A Function keeps hollow(recipe) beside them.
 """
+
+import copy
 
 from . import packed_memory
 from .native import activation_codes, library, threads
@@ -20,6 +22,15 @@ def read(recipe, tensors):
     x = packed_memory.empty_data((n, recipe.blocks, *inside))
     recipe.write(tensors, x)
     return x
+
+
+def hollow(recipe):
+    """The recipe without its tensors: how to read what save_for_backward has kept."""
+    empty = copy.copy(recipe)
+    empty.tensors = (None,) * len(recipe.tensors)
+    if isinstance(empty, Joined):
+        empty.recipes = [hollow(each) for each in empty.recipes]
+    return empty
 
 
 class Kept:

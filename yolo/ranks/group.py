@@ -20,6 +20,7 @@ from ..errors import YoloError
 
 LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
 
+START = 300.0  # seconds within which all ranks must have started
 SOURCE = re.compile(r"^\[[^]]*\] ?")  # the line of gloo's that its messages begin with
 
 
@@ -61,13 +62,15 @@ def job():
 @contextmanager
 def joined(seconds, device="cpu"):
     """Within the block this process belongs to the ranks that torchrun has started; without
-    torchrun it is alone. No answer of another rank is waited for longer than `seconds`."""
+    torchrun it is alone. No answer of another rank is waited for longer than `seconds`, but for
+    the first: processes do not start at the same moment."""
     if not launched() or os.environ["WORLD_SIZE"] == "1":
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     with waiting():
-        dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
+        dist.init_process_group(backend, timeout=timedelta(seconds=max(START, seconds)))
+        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
     try:
         yield
     finally:
