@@ -28,6 +28,44 @@ def train(folder, changes=(), iterations=4, checkpoint=None, spoil=(), **setting
     keep(folder, tensors(run), heads=heads, **facts)
 
 
+def measure(folder, data, batch, protocol):
+    """The numbers of `map` on a data set of pictures, one of which is broken."""
+    from micro_net import micro
+
+    from yolo.data import Dataset
+    from yolo.evaluate import Pass, Tally, coco
+
+    net, valid = micro(), Dataset.from_data(data, "valid", 3)
+    difficult = Dataset.difficult(data, 3)
+    paths = [entry.text for entry in valid.entries]
+    judge = Tally(3, 0.5, 0.25) if protocol == "darknet" else coco.Referee(paths, 3, None)
+    images = Pass(net, valid, judge.lowest, judge.suppression, batch, difficult=difficult)
+    for seen in images:
+        judge.see(seen)
+    result = judge.result(*([0] if protocol == "darknet" else []))
+    found = json.loads(json.dumps(result.to_dict()))
+    keep(folder, {}, result=found, skipped=[str(error) for error in images.skipped])
+
+
+def classify(folder, length):
+    """Accuracy on drawn shapes; progress must come for every image, in step on all ranks."""
+    from yolo import cfg
+    from yolo.classify import measure as accuracy
+    from yolo.data import ShapeClasses
+    from yolo.network import Network
+
+    text = "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=4\nsize=3\nstride=8\n"
+    net = Network(cfg.parse(text + "[avgpool]\n[softmax]\n")).eval()
+    steps = []
+
+    def progress(images):
+        steps.append(ranks.largest(images)[0])
+
+    data = ShapeClasses(4, length, (32, 32), split="valid")
+    found = accuracy(net, data, top=2, batch=2, progress=progress)
+    keep(folder, {}, result=found.to_dict(), steps=steps)
+
+
 def normalise(folder, block, images, activation):
     """Convolution and batch normalisation over this rank's share of the images, forward and
     backward, statistics shared."""

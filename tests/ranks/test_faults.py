@@ -11,8 +11,8 @@ from launched import Job, arguments, await_iteration, reached, write_cfg
 from yolo.checkpoint import read
 
 pytestmark = pytest.mark.long
-END = 60  # iterations
-SILENCE = 8  # seconds that a rank is waited for
+END = 40  # iterations
+SILENCE = 25  # seconds that a rank is waited for; images of a loaded machine take their time
 KILLED = 30  # seconds that torchrun gives a process to end by itself
 BOUND = SILENCE + KILLED + 30  # of a loaded machine
 

@@ -69,12 +69,21 @@ def joined(seconds, device="cpu"):
         return
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     with waiting():
-        dist.init_process_group(backend, timeout=timedelta(seconds=max(START, seconds)))
+        _join(backend, timedelta(seconds=max(START, seconds)))
         dist.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _join(backend, patience):
+    """torchrun keeps its store when it starts processes again, and with it the addresses of those
+    that are gone: each start has names of its own there."""
+    store, rank, size = next(dist.rendezvous("env://", timeout=patience))
+    start = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}-of-{size}"
+    how = {"store": dist.PrefixStore(start, store), "rank": rank, "world_size": size}
+    dist.init_process_group(backend, timeout=patience, **how)
 
 
 @contextmanager
