@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +222,17 @@ def test_a_program_that_drops_its_loader_ends_at_once():
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
     assert time.perf_counter() - started < 30
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_shares_are_the_batches_of_one_process_cut(ranks):
+    """Ten images in batches of four, so that batches cross epochs; begun in the middle of one."""
+    whole = take(8, Levels(), 4, 32, 48, workers=0, seed=3, start=4)
+    parts = []
+    for rank in range(ranks):
+        bounds = partial(lambda rank, n: (n * rank // ranks, n * (rank + 1) // ranks), rank)
+        parts.append(take(8, Levels(), 4, 32, 48, workers=0, seed=3, start=4, share=bounds))
+    for batch, *shares in zip(whole, *parts, strict=True):
+        assert [path for share in shares for path in share.paths] == batch.paths
+        assert torch.equal(torch.cat([share.images for share in shares]), batch.images)
+        assert {share.images_of_all for share in shares} == {4}

@@ -1,6 +1,7 @@
 """What the ranks of the tests do, each in a process of its own (server.py)."""
 
 import json
+import logging
 
 import torch
 from safetensors.torch import save_file
@@ -26,6 +27,48 @@ def train(folder, changes=(), iterations=4, checkpoint=None, spoil=(), **setting
     heads = {layer: vars(averages) for layer, averages in run.progress.heads.items()}
     facts = dict(loss=run.progress.loss, given=run.given, said=said, position=run.position)
     keep(folder, tensors(run), heads=heads, **facts)
+
+
+def say(folder):
+    """What ranks have to say while they train: the same, and something of their own."""
+    said, log = [], logging.getLogger("yolo.data")
+    with ranks.collect():
+        run = trainer(folder, 2, network([("batch=4", "batch=8")]), say=said.append)
+        ranks.notes.add("all say this")
+        log.warning("all log this")
+        if not ranks.first():
+            ranks.notes.add(f"only {ranks.number()} says this")
+            log.warning("only %d logs this", ranks.number())
+        run.run()
+    keep(folder, {}, said=said)
+
+
+def exchange(folder):
+    """Every way that something is said between ranks."""
+    own = ranks.number()
+    found = {
+        "everyone": ranks.everyone({"rank": own, "text": "x" * own}),
+        "bytes": [len(part) for part in ranks.everyone(b"y" * own)],
+        "largest": ranks.largest(own, -own, 0.5 * own),
+        "any": [ranks.any_rank(own == 1), ranks.any_rank(False)],
+        "gathered": ranks.gathered(torch.tensor([own, 2 * own])).tolist(),
+        "summed": ranks.summed(torch.tensor([own])).item(),
+        "mine": ranks.mine(7),
+        "turns": list(ranks.in_turns(ranks.round_robin(range(7)), pack, json.loads)),
+        "first": ranks.from_first(lambda: b"of the first").decode(),
+    }
+    path = folder / "of the first"
+    found["order"] = ranks.one_then_all(lambda: path.read_text() if own else path.write_text("12"))
+    keep(folder, {}, **found)
+
+
+def fail_first(folder):
+    """The first rank fails at what the others wait for."""
+    ranks.from_first(lambda: 1 / 0)
+
+
+def pack(value):
+    return json.dumps(value).encode()
 
 
 def measure(folder, data, batch, protocol):

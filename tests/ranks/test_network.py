@@ -54,7 +54,8 @@ class Hosts:
     def start(self, i, command, log):
         """torchrun on one host."""
         rendezvous = ("--rdzv-backend=c10d", "--rdzv-endpoint=10.77.0.1:29500", "--rdzv-id=cable")
-        here = (f"--local-addr=10.77.0.{i + 1}", "--nnodes=2", f"--node-rank={i}")
+        host = f"--rdzv-conf=is_host={1 - i}"  # torchrun would ask a name server, and there is none
+        here = (host, f"--local-addr=10.77.0.{i + 1}", "--nnodes=2", f"--node-rank={i}")
         within = ("ip", "netns", "exec", self.hosts[i], "env", "GLOO_SOCKET_IFNAME=eth0")
         return Job(command, log, ranks=1, options=(*rendezvous, *here), before=within)
 

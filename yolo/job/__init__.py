@@ -43,7 +43,7 @@ def run(args, console):
     net = Network(sections, seed=args.seed)
     refuse(net)
     net.checkpoint_activations = args.checkpoint_activations
-    source = open_data(net, args, out, console)
+    source = ranks.one_then_all(lambda: open_data(net, args, out, console))
     check_alike(net, source)
     if found:
         net.to(args.device)

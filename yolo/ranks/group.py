@@ -178,6 +178,15 @@ def everyone(value):
     return [part[:size].numpy().tobytes() for part, size in zip(parts, sizes, strict=True)]
 
 
+def one_then_all(work):
+    """What `work()` gives, called by the first rank and then by the others: it may leave on the
+    disk what they find there."""
+    if first():
+        made = work()
+    any_rank(False)  # waits for the first
+    return made if first() else work()
+
+
 def from_first(work):
     """The bytes that `work()` gives on the first rank, on every rank; others do not call it.
     Where it fails there, the others end as well."""
