@@ -72,6 +72,8 @@ def check(line):
     words = shlex.split(line, comments=True)
     if words[:3] == ["python", "-m", "yolo"]:
         return _parses(words[3:])
+    if words[0] == "torchrun":
+        return _parses(words[words.index("yolo") + 1 :])
     if words[0] == "make":
         targets = re.findall(r"(?m)^([\w-]+):", (ROOT / "Makefile").read_text())
         missing = [w for w in words[1:] if "=" not in w and w not in targets]

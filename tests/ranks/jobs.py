@@ -62,6 +62,23 @@ def exchange(folder):
     keep(folder, {}, **found)
 
 
+def refuse(folder):
+    """A recurrent network is refused where there are several ranks."""
+    from yolo import cfg
+    from yolo.job.processes import refuse as check
+    from yolo.network import Network
+
+    text = "[net]\nwidth=8\nheight=8\nchannels=1\n[rnn]\noutput=2\n[softmax]\n"
+    cbn = text.replace("[rnn]\noutput=2", "[convolutional]\ncbn=1\nbatch_normalize=1")
+    said = []
+    for given, sync in ((text, False), (cbn, True), (cbn, False)):
+        try:
+            check(Network(cfg.parse(given)), sync)
+        except cfg.CfgError as error:
+            said.append(str(error))
+    keep(folder, {}, said=said)
+
+
 def fail_first(folder):
     """The first rank fails at what the others wait for."""
     ranks.from_first(lambda: 1 / 0)

@@ -34,8 +34,15 @@ def assert_close(one, two, bound=1e-5):
             assert error <= bound * (1 + tensor.abs().max().item()), (name, error)
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
-@pytest.mark.parametrize("settings", SETTINGS)
+EVERYDAY = [("plain", 2), ("plain", 4), ("sync_bn", 2), ("sync_bn", 4), ("sizes", 2)]
+EVERY = [
+    pytest.param(settings, ranks, marks=() if (settings, ranks) in EVERYDAY else pytest.mark.long)
+    for settings in SETTINGS
+    for ranks in (2, 4)
+]
+
+
+@pytest.mark.parametrize("settings, ranks", EVERY)
 def test_the_weights_of_one_process(together, settings, ranks):
     alone, alone_facts = left(together(1, "train", **SETTINGS[settings]))
     folder = together(ranks, "train", **SETTINGS[settings])

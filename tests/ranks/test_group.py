@@ -44,6 +44,13 @@ def test_where_the_first_fails_the_others_end(together):
     together(3, "fail_first", codes=[1, 1, 1])
 
 
+def test_what_several_ranks_cannot_train(together):
+    assert facts(together(1, "refuse"), 1)[0]["said"] == []
+    recurrent, cbn = facts(together(2, "refuse"), 2)[1]["said"]
+    assert "[rnn] goes through images in their order" in recurrent
+    assert "cbn=1 does not go with --sync-bn" in cbn
+
+
 def test_a_mini_batch_needs_an_image_for_each(monkeypatch, tmp_path):
     run = trainer(tmp_path, 2, network())
     monkeypatch.setattr(ranks, "count", lambda: 3)

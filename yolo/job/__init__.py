@@ -42,6 +42,7 @@ def run(args, console):
     override(sections, args)
     net = Network(sections, seed=args.seed)
     refuse(net)
+    processes.refuse(net, args.sync_bn)
     net.checkpoint_activations = args.checkpoint_activations
     source = ranks.one_then_all(lambda: open_data(net, args, out, console))
     check_alike(net, source)

@@ -2,9 +2,24 @@
 
 from .. import cfg, ranks
 from ..data.loader import default_workers
+from ..layers.recurrent import Recurrent
 from ..train import fit_subdivisions as fit
 from ..train import largest_size
 from ..train.memory import set_subdivisions
+
+
+def refuse(net, sync_bn):
+    """Raises a CfgError for what several ranks cannot train."""
+    if ranks.count() == 1:
+        return
+    for layer in net.layers:
+        if isinstance(layer, Recurrent):
+            raise layer.section.error(
+                "goes through images in their order, and several ranks have only shares of it; "
+                "train it in one process"
+            )
+        if sync_bn and getattr(layer, "cbn", False):
+            raise layer.section.error("cbn=1 does not go with --sync-bn", "cbn")
 
 
 def check_alike(net, source):

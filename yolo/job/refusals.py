@@ -1,9 +1,6 @@
 """Keys of [net] that would make Darknet train in a way that is not built: refused in words,
 before anything is trained. A network that only detects may have them."""
 
-from .. import ranks
-from ..layers.recurrent import Recurrent
-
 REFUSED = {
     "adversarial_lr": "there is no adversarial pass",
     "weights_reject_freq": "filters that have become alike are not drawn again",
@@ -12,13 +9,6 @@ REFUSED = {
 
 def refuse(net):
     """Raises a CfgError for the first key that is set."""
-    if ranks.count() > 1:
-        for layer in net.layers:
-            if isinstance(layer, Recurrent):
-                raise layer.section.error(
-                    "goes through images in their order, and several ranks have only shares of "
-                    "it; train it in one process"
-                )
     section = net.sections[0]
     mixed = next((key for key in ("mosaic", "mixup", "cutmix") if section.float(key, 0.0)), None)
     if net.options.track and mixed:

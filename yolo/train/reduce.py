@@ -49,14 +49,14 @@ def has_grad(parameter):
 class Reducer:
     """Sums the gradients of a network over the ranks; of a single rank it does nothing.
 
-    dtype: what travels, torch.bfloat16 or that of the gradients; `sent` counts its bytes.
+    dtype: what travels, torch.bfloat16 or that of the gradients.
     sync_bn: whether batch normalisation, too, is to be over the images of all ranks.
     """
 
     def __init__(self, net, dtype=None, sync_bn=False, bucket=BUCKET):
         self.net, self.dtype, self.sync_bn = net, dtype, sync_bn
         self.buckets, self.place = [], {}
-        self.next, self.armed, self.sent = 0, False, 0
+        self.next, self.armed = 0, False
         if ranks.count() > 1:
             self._fill([p for p in net.parameters() if p.requires_grad], bucket)
 
@@ -93,9 +93,7 @@ class Reducer:
                 self._send_next()
 
     def _send_next(self):
-        bucket = self.buckets[self.next]
-        bucket.send(self.dtype)
-        self.sent += bucket.sums.nbytes
+        self.buckets[self.next].send(self.dtype)
         self.next += 1
 
     @torch.no_grad()
