@@ -119,12 +119,9 @@ def surest(y, top):
     return y.argsort(dim=-1, descending=True, stable=True)[..., :top]
 
 
-def measure(
-    net, dataset, top=5, batch=8, workers=4, precision=None, progress=lambda images: None
-) -> Accuracy:
+def measure(net, dataset, top=5, batch=8, workers=4, precision=None) -> Accuracy:
     """Measures a classifier on a data set whose samples have labels; the first of the largest is
-    the right one. The network is left as it is; progress: called with the number of images done
-    after each of them."""
+    the right one. The network is left as it is."""
     classes = check_classifier(net)
     run, skipped, found = inference(net, batch, precision), [], []
     own = ranks.round_robin(range(len(dataset)))
@@ -133,9 +130,7 @@ def measure(
     looked = (_look(net, run, chunk, top) for chunk in chunks)
     for hits, errors in ranks.in_turns(looked, lambda x: json.dumps(x).encode(), json.loads):
         skipped += errors
-        for hit in hits:
-            found.append(hit)
-            progress(len(found))
+        found += hits
     if skipped and not found:
         raise ImageError(f"none of {len(skipped)} images can be used; first: {skipped[0]}")
     return _accuracy(found, classes, top, skipped)

@@ -1,6 +1,7 @@
 """What ranks say to each other, and that the first speaks for all."""
 
 import json
+import signal
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ from small_run import network, trainer
 
 from yolo import ranks
 from yolo.__main__ import main
+from yolo.checkpoint import read
 from yolo.ranks.launch import torchrun
 from yolo.train import TrainError
 
@@ -38,6 +40,14 @@ def test_what_only_others_say_is_said_by_the_first(together):
     wanted = [f"rank {r}: only {r} {word} this" for r in (1, 2) for word in ("says", "logs")]
     assert said == wanted
     assert others == [[], []]
+
+
+def test_a_signal_to_one_rank_breaks_off_the_measurement_of_all(together):
+    folder = together(2, "interrupt")
+    for found in facts(folder, 2):
+        assert found == {"ended": "SIGTERM", "iteration": 5, "code": 128 + signal.SIGTERM}
+    state = read(folder / "micro.ckpt").state
+    assert (state["iteration"], state["booked"]) == (5, 4)  # goes on with the measurement
 
 
 def test_where_the_first_fails_the_others_end(together):

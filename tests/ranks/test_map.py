@@ -57,9 +57,7 @@ def test_classifiers(together):
     alone = facts(together(1, "classify", length=7))
     folder = together(2, "classify", length=7)
     for rank in range(2):
-        found = facts(folder, rank)
-        assert found["result"] == alone["result"]
-        assert found["steps"] == list(range(1, 8))
+        assert facts(folder, rank)["result"] == alone["result"]
 
 
 def test_what_travels_arrives_as_it_was():

@@ -13,6 +13,7 @@ of one, and every exchange gives back what was put in.
 from .group import (
     RankError,
     any_rank,
+    breaking_off,
     count,
     everyone,
     first,
@@ -40,6 +41,7 @@ __all__ = [
     "Notes",
     "RankError",
     "any_rank",
+    "breaking_off",
     "collect",
     "count",
     "everyone",

@@ -118,6 +118,19 @@ def round_robin(items):
     return (item for turn, item in enumerate(items) if turn % count() == number())
 
 
+_leave = []  # (wish, error) of breaking_off()
+
+
+@contextmanager
+def breaking_off(wish, error):
+    """Within the block in_turns() raises `error` on all ranks as soon as wish() holds on one."""
+    _leave.append((wish, error))
+    try:
+        yield
+    finally:
+        _leave.pop()
+
+
 def in_turns(own, pack, unpack):
     """What all ranks made of their round_robin(), in the order of the whole, on every rank.
     pack: item -> bytes; unpack: bytes -> item."""
@@ -126,7 +139,11 @@ def in_turns(own, pack, unpack):
         return
     own = iter(own)
     while True:
-        for part in everyone(b"".join(b"+" + pack(item) for item in islice(own, 1))):
+        made = b"".join(b"+" + pack(item) for item in islice(own, 1))
+        parts = everyone(b"!" if any(wish() for wish, _ in _leave) else made)
+        if b"!" in parts:
+            raise _leave[-1][1]
+        for part in parts:
             if not part:
                 return
             yield unpack(part[1:])

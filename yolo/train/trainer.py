@@ -30,8 +30,6 @@ from .state import capture, restore, verify
 from .step import TrainError
 from .stop import Interrupted, Stop
 
-TOGETHER = 32  # images after which ranks that measure ask each other for signals
-
 
 class Trainer(Iterations):
     """Runs a network over batches; `report` is called with the progress after each iteration.
@@ -212,17 +210,13 @@ class Trainer(Iterations):
                 self.output.save_weights(self.net, "best")
 
     def _measured(self):
-        """The result; Interrupted where a signal comes. Several ranks look for one together."""
-        measure, precision = self.evaluate, self.plan.precision
+        """The result; Interrupted where a signal comes, to whichever rank."""
         if ranks.count() == 1:
-            with self.stop.at_once():
-                return measure(self.net, self.valid, precision=precision)
-
-        def progress(images):
-            if images % TOGETHER == 0 and ranks.any_rank(self.stop.signal is not None):
-                raise Interrupted
-
-        return measure(self.net, self.valid, precision=precision, progress=progress)
+            at_once = self.stop.at_once()
+        else:
+            at_once = ranks.breaking_off(lambda: self.stop.signal is not None, Interrupted)
+        with at_once:
+            return self.evaluate(self.net, self.valid, precision=self.plan.precision)
 
     def _check_sizes(self):
         """Every size that may come, before the first step."""
