@@ -103,3 +103,10 @@ def test_errors_of_workers_are_one_line(session, network, tmp_path):
     missing = Job(network[0], str(tmp_path / "gone.weights"), str(tmp_path))
     with pytest.raises(engine.EngineError, match=r"gone\.weights"):
         list(engine.spread(missing, parts, 1))
+
+
+def test_ray_starts_small_and_tells_nobody(session):
+    from ray._common.usage import usage_lib
+
+    assert not usage_lib.usage_stats_enabled()
+    assert ray.cluster_resources()["object_store_memory"] <= engine.STORE
