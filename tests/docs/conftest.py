@@ -26,7 +26,7 @@ def folder(template, tmp_path, monkeypatch):
     where = tmp_path / "stage"
     shutil.copytree(template, where)
     monkeypatch.chdir(where)
-    for room in ("source", "classifier"):  # drawn pictures held out; two hundred take seconds
+    for room in ("detector", "classifier"):  # drawn pictures held out; two hundred take seconds
         monkeypatch.setattr(f"yolo.job.{room}.VALID_LENGTH", 8)
     return where
 
