@@ -29,14 +29,18 @@ def load(
     device: str | torch.device = "cpu",
     strict: bool = False,
 ) -> Network:
-    """The network of a .cfg file, with the values of a .weights file when one is given."""
+    """The network of a .cfg file, with the values of a .weights file when one is given.
+
+    strict: unknown keys of the cfg are errors, and so is a file that lacks layers; without it both
+    are warned of.
+    """
     from . import weights as weights_file
     from .cfg import read
     from .network import Network
 
     net = Network(read(cfg, strict=strict))
     if weights is not None:
-        weights_file.load(net, weights)
+        weights_file.load_all(net, weights, strict)
     return net.to(device).eval()
 
 

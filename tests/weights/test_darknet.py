@@ -1,6 +1,7 @@
 """.weights files: byte for byte, every header, partial files, and every way to be wrong."""
 
 import struct
+import warnings
 
 import numpy as np
 import pytest
@@ -236,3 +237,18 @@ def test_size_on_disk_is_the_summary_s(tmp_path):
     net = network()
     weights.save(net, tmp_path / "b.weights")
     assert (tmp_path / "b.weights").stat().st_size == net.summary_dict()["weights_bytes"]
+
+
+def test_a_network_to_be_used_says_what_its_file_lacks(tmp_path):
+    (tmp_path / "n.cfg").write_text(TEXT)
+    cfg, whole, part = tmp_path / "n.cfg", tmp_path / "whole.weights", tmp_path / "part.weights"
+    numbered(whole)
+    numbered(part, LAYERS[:2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yolo.load(cfg, whole)
+        yolo.load(cfg, whole, strict=True)
+    with pytest.warns(weights.WeightsWarning, match=r"layers 0..1 of 7 .* not loaded: layer 2"):
+        yolo.load(cfg, part)
+    with pytest.raises(WeightsError, match="ends before layer 2"):
+        yolo.load(cfg, part, strict=True)

@@ -115,7 +115,7 @@ def test_nothing_is_fetched_unless_asked(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "bytes: 24251276" in out and "037676f0d929c24e" in out
     assert main(["weights", "info", "yolov5"]) == 1
-    assert "no such published weights" in capsys.readouterr().err
+    assert "no such file, and no such published weights" in capsys.readouterr().err
 
 
 def test_download_by_name(server, tmp_path, monkeypatch, capsys):

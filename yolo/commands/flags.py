@@ -70,7 +70,9 @@ def add_network(command, weights=True):
     command.add_argument("cfg", metavar="CFG", help="network description")
     if weights:
         command.add_argument("weights", metavar="WEIGHTS", help="weight file")
-    command.add_argument("--strict", action="store_true", help="unknown cfg keys are errors")
+    command.add_argument(
+        "--strict", action="store_true", help="unknown cfg keys and missing layers are errors"
+    )
     command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     command.add_argument("--threads", type=positive, help="CPU threads of the kernels")
 

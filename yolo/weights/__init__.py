@@ -1,11 +1,26 @@
 """Files of trained values: Darknet's .weights and safetensors, and the tools that change them."""
 
+import warnings
 from pathlib import Path
 
 from . import darknet, mtcnn, tensors
-from .darknet import VERSION, Header, WeightsError, count
+from .darknet import VERSION, Header, WeightsError, count, coverage
 
-__all__ = ["VERSION", "Header", "WeightsError", "count", "load", "save"]
+__all__ = [
+    "VERSION",
+    "Header",
+    "WeightsError",
+    "WeightsWarning",
+    "count",
+    "coverage",
+    "load",
+    "load_all",
+    "save",
+]
+
+
+class WeightsWarning(UserWarning):
+    """A file that leaves part of a network at its initial values."""
 
 
 def load(net, path, cutoff=None, strict=False):
@@ -27,6 +42,13 @@ def load(net, path, cutoff=None, strict=False):
             "safetensors.torch.save_file and load that"
         )
     return darknet.load(net, path, cutoff, strict)
+
+
+def load_all(net, path, strict=False):
+    """As load(), for a network that is to be used as it is: a file that lacks layers is warned of,
+    or with strict refused."""
+    if load(net, path, strict=strict) < len(net.layers):
+        warnings.warn(f"{path}: {coverage(net, path)}", WeightsWarning, stacklevel=3)
 
 
 def save(net, path, cutoff=None, version=VERSION):

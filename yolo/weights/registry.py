@@ -63,7 +63,9 @@ def find(name):
     """The entry of a name."""
     known = entries()
     if name not in known:
-        raise WeightsError(f"{name}: no such published weights; known are {', '.join(known)}")
+        raise WeightsError(
+            f"{name}: no such file, and no such published weights; known are {', '.join(known)}"
+        )
     return known[name]
 
 
