@@ -6,6 +6,8 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 from blocks import ROOT
@@ -87,7 +89,8 @@ def check(line):
 
 def _parses(words):
     try:
-        parser().parse_args(words)
+        with redirect_stdout(StringIO()):  # of --help
+            parser().parse_args(words)
     except SystemExit as stop:
         return "the command line does not parse" if stop.code else None
     return _missing(words)

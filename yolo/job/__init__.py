@@ -78,9 +78,8 @@ def begin(net, source, args, console):
         set_anchors(net, source.train, console)
         net = Network(net.sections, seed=args.seed)
         net.checkpoint_activations = args.checkpoint_activations
-    if args.weights:
-        if weights.load(net, args.weights) < len(net.layers):
-            console.say(f"{args.weights}: {weights.coverage(net, args.weights)}")
+    if args.weights and weights.load(net, args.weights) < len(net.layers):
+        console.say(f"{args.weights}: {weights.coverage(net, args.weights)}")
     if args.clear:
         net.seen = net.iteration = 0
     net.to(args.device)
