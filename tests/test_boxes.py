@@ -1,6 +1,6 @@
 """Boxes: forms, similarities by hand and by brute force, suppression against plain loops."""
 
-from math import atan, pi
+from math import atan, log, pi
 
 import numpy as np
 import pytest
@@ -16,8 +16,10 @@ from yolo.boxes import (
     giou,
     iou,
     iou_matrix,
+    moved,
     nms,
     nms_order,
+    offsets,
     xywh_to_xyxy,
     xyxy_to_xywh,
 )
@@ -201,3 +203,13 @@ def test_nms_of_2000_boxes_and_80_classes_is_quick():
     start = time.perf_counter()
     nms(boxes, probs, 0.45)
     assert time.perf_counter() - start < 1
+
+
+def test_offsets_by_hand_and_back():
+    anchor = torch.tensor([0.5, 0.5, 0.2, 0.4])
+    box = torch.tensor([0.6, 0.3, 0.4, 0.2])
+    expected = torch.tensor([0.5, -0.5, log(2), -log(2)])
+    assert_close(offsets(anchor, box), expected)
+    anchors, boxes = random_boxes(50), random_boxes(50)
+    assert_close(moved(anchors, offsets(anchors, boxes)), boxes, rtol=1e-4, atol=1e-5)
+    assert moved(anchor, torch.tensor([0.0, 0, 1e9, 1e9])).isfinite().all()  # stretched 62 times

@@ -13,6 +13,7 @@ from yolo.__main__ import main
 from yolo.cfg import CfgError
 from yolo.classify import classes_of
 from yolo.commands.flags import PRECISIONS
+from yolo.job import detector_classes
 from yolo.job.changes import set_classes
 from yolo.network import Network
 from yolo.ops.precision import WORDS
@@ -126,6 +127,13 @@ def test_classes_of_a_classifier(name, cfg_folder):
     sections = cfg.read(cfg_folder / f"{name}.cfg")
     set_classes(sections, 7)
     assert classes_of(Network(sections)) == 7
+
+
+@pytest.mark.parametrize("name", ["yolov3-tiny", "faster-rcnn-tiny"])
+def test_classes_of_a_detector(name, cfg_folder):
+    sections = cfg.read(cfg_folder / f"{name}.cfg")
+    set_classes(sections, 7)
+    assert detector_classes(Network(sections)) == 7
 
 
 def test_classes_of_a_network_without_a_loss_are_refused(micro):

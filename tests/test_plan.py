@@ -150,6 +150,21 @@ def test_exact_never_uses_winograd():
     assert any("winograd" in kernel for _, kernel, _ in check(net).rows)
 
 
+def test_what_runs_on_regions_runs_by_itself():
+    """Behind a packed body: the batch of those layers is not the plan's."""
+    body = (
+        conv(20, stride=4)
+        + conv(10, 1, act="linear", norm=0)
+        + (
+            "[rpn]\nanchors=8,8, 14,10\nproposals=6\n[roi_align]\nfeatures=0\nrois=2\nwidth=2\n"
+            "height=2\n[connected]\noutput=11\nactivation=linear\n[fast_rcnn]\nrois=2\nclasses=2\n"
+        )
+    )
+    text = check(network(body), limit=1e-4, precision="exact").describe()
+    assert "4  fallback     an output for each region of interest" in text
+    assert "2  fallback     no packed kernel" in text
+
+
 def test_weight_limit_takes_smaller_forms():
     net = network(conv(64) + conv(64) + conv(64))
     sizes = []

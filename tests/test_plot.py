@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from yolo.plot import POINTS, chart, column, contact_sheet, thinned
+from yolo.plot import PARTS, POINTS, chart, column, contact_sheet, thinned
 
 RED = (200, 64, 47)  # of the mAP line
 
@@ -46,6 +46,21 @@ def test_a_chart_shows_the_map_only_when_it_was_measured(tmp_path):
 def test_a_chart_of_hardly_any_iterations(tmp_path, count):
     chart(table(count), tmp_path / "chart.png", max_batches=100)
     assert pixels(tmp_path / "chart.png").std() > 5
+
+
+def test_parts_of_the_loss_have_lines_of_their_own(tmp_path):
+    """Columns such as class-loss_19; empty ones and other columns of a layer have none."""
+    found = table(200)
+    chart(found, tmp_path / "plain.png")
+    others = {"objects_19": found["loss"], "box-loss_23": np.full(200, math.nan)}
+    chart(found | others, tmp_path / "others.png")
+    assert (pixels(tmp_path / "plain.png") == pixels(tmp_path / "others.png")).all()
+    parts = {"class-loss_19": found["loss"] / 5, "box-loss_19": found["loss"] / 9}
+    chart(found | parts, tmp_path / "parts.png")
+    for colour in PARTS[:2]:
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert near(pixels(tmp_path / "parts.png"), rgb) > 100
+        assert near(pixels(tmp_path / "plain.png"), rgb) == 0
 
 
 def test_values_that_cannot_be_drawn_are_left_out(tmp_path):

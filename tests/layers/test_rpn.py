@@ -28,7 +28,10 @@ def test_anchors_keep_their_pixels_at_another_size(build):
     net.resize(64, 80)
     x = torch.zeros(1, 10, 8, 10, dtype=torch.float64)
     expected = torch.tensor([0.5 / 10, 0.5 / 8, 10 / 80, 20 / 64], dtype=torch.float64)
-    torch.testing.assert_close(net.layers[-1].anchor_boxes(x)[0], expected)
+    rpn = net.layers[-1]
+    torch.testing.assert_close(rpn.anchor_boxes(x)[0], expected)
+    assert rpn.input_size == [64, 80]  # what `border` and `min_size` are measured in
+    assert rpn.inside(rpn.anchor_boxes(x)).view(2, 8, 10)[0, 1:7, 1:9].all()
 
 
 def test_anchors_over_the_edge(layer):

@@ -64,6 +64,33 @@ noobject_scale=.5
 jitter=.1
 """
 
+RCNN = """
+[rpn]
+anchors=28,28, 44,44
+border=-1
+pre_nms=72
+train_proposals=40
+proposals=20
+[roi_align]
+features=6
+rois=8
+width=3
+height=3
+[connected]
+batch_normalize=1
+output=64
+activation=leaky
+[connected]
+output=11
+activation=linear
+[fast_rcnn]
+rois=8
+classes=2
+sample=32
+fraction=.5
+jitter=.1
+"""
+
 
 def conv(filters, size=3, stride=1, norm=1, act="leaky"):
     return (
@@ -78,6 +105,7 @@ TRUNK += conv(96, 3, 2) + conv(96)
 HEADS = {
     "region": (conv(21, 1, norm=0, act="linear") + REGION, 0.004, 300, 0.5),
     "Gaussian_yolo": (conv(33, 1, norm=0, act="linear") + GAUSSIAN, 0.004, 300, 0.5),
+    "fast_rcnn": (conv(10, 1, norm=0, act="linear") + RCNN, 0.02, 300, 0.4),
     "detection": (conv(32, 1) + DETECTION, 0.01, 400, 0.1),
 }
 

@@ -30,10 +30,15 @@ class Rpn(Layer):
         self._read_anchors(section)
         self._read_proposals(section)
         self._read_loss(section)
-        self.input_size = place.options.height, place.options.width
+        self.input_size = place.options.height, place.options.width  # in pixels
         self.begin(place)
         sides = zip(self.input_size, self.in_shapes[0][1:], strict=True)
         self.cell = [side / cells for side, cells in sides]  # height, width in pixels
+
+    def resized(self, in_shapes, out_shape):
+        super().resized(in_shapes, out_shape)
+        grid = in_shapes[0][1:]
+        self.input_size = [cell * cells for cell, cells in zip(self.cell, grid, strict=True)]
 
     def _read_anchors(self, section):
         sides = section.floats("anchors")
