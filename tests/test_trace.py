@@ -55,6 +55,17 @@ def picture(tmp_path):
     return path, pixels[:, :, ::-1]  # as RGB
 
 
+def test_regions_of_interest_are_constants(picture):
+    """The score of a region depends on the map, on none of the layers that made its edges."""
+    text = CFG[: CFG.index("[yolo]")].replace("filters=8", "filters=5") + (
+        "[rpn]\nanchors=8,8\nproposals=5\n[roi_align]\nfeatures=0\nrois=2\nwidth=3\nheight=2\n"
+        "[connected]\noutput=6\nactivation=linear\n[fast_rcnn]\nrois=2\nclasses=1\n"
+    )
+    traced = trace(Network(parse(text), seed=3), picture[0])
+    assert [layer.gradient > 0 for layer in traced.layers] == [True, False, False, True, True, True]
+    assert traced.layers[3].activation_map.shape == (2, 3) and traced.heat.sum() > 0
+
+
 def test_numbers_are_those_of_autograd(picture):
     net, (path, pixels) = Network(parse(CFG), seed=3), picture
     traced = trace(net, path, thresh=0.05)

@@ -74,10 +74,9 @@ def trace(net, path, thresh=0.25, letterbox=None, detection=None):
         score, box = one(net, outputs, thresh, detection)
         cells = 1
     tensors = [x, *outputs]
-    gradients = torch.autograd.grad(score, tensors, allow_unused=True)
-    gradients = [
-        torch.zeros_like(t) if g is None else g for t, g in zip(tensors, gradients, strict=True)
-    ]
+    reached = [t for t in tensors if t.requires_grad]  # regions of interest are constants
+    known = dict(zip(reached, torch.autograd.grad(score, reached, allow_unused=True), strict=True))
+    gradients = [torch.zeros_like(t) if known.get(t) is None else known[t] for t in tensors]
     layers = [
         LayerTrace(r.index, r.section.name, tuple(r.out_shape), rms(y), rms(g), mean(y), mean(g))
         for r, y, g in zip(net.layers, outputs, gradients[1:], strict=True)
@@ -119,8 +118,8 @@ def rms(tensor):
 
 
 def mean(tensor):
-    """(1, C, H, W) -> (H, W)"""
-    return tensor.detach()[0].abs().mean(0).cpu().numpy()
+    """(1, C, H, W), or (R, C, H, W) of regions -> (H, W)"""
+    return tensor.detach().abs().mean((0, 1)).cpu().numpy()
 
 
 def report(traced):

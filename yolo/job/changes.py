@@ -118,5 +118,5 @@ def anchor_heads(net):
     heads = detection_heads(net)
     for head in heads:
         if not isinstance(head, AnchorHead):
-            raise head.section.error("--anchors: this head has none, its boxes take any shape")
+            raise head.section.error(f"--anchors: {head.without_anchors}")
     return heads

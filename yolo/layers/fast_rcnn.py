@@ -21,6 +21,7 @@ class FastRcnn(Head):
 
     averages = RegionAverages
     boxes_per_cell = 1
+    without_anchors = "those of the [rpn] are set in the cfg; `anchors --num` finds some"
     nms_kinds = ("default", "greedynms", "diounms")
 
     def __init__(self, section, place):

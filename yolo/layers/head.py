@@ -18,6 +18,7 @@ class Head(Layer):
 
     is_output = True
     nms_kind, beta_nms = "default", 0.6
+    without_anchors = "this head has none, its boxes take any shape"
     boxes_per_cell: int
 
     def read_classes(self, section, default):
