@@ -7,6 +7,7 @@ import torch
 
 from yolo.cfg import CfgError
 from yolo.predict import decode
+from yolo.train.metrics import columns
 
 RPN = "[conv]\nfilters=10\nsize=3\nstride=8\npad=1\n[rpn]\nanchors=10,20, 30,12\nproposals=5\n"
 ROI = "[roi_align]\nfeatures=0\nrois=1\nheight=2\nwidth=2\n"
@@ -83,6 +84,14 @@ def test_the_sampling_is_that_of_the_rpn_in_training(build, image):
     assert net.layers[0].weight.grad.abs().sum() > 0 and net.layers[3].weight.grad.abs().sum() > 0
     assert report.indices == [1, 4]
     assert report.cost == pytest.approx(sum(h.cost for h in report.heads) / 2 / 2)
+
+
+def test_the_four_losses_are_columns_of_metrics(build):
+    names = columns(build(TEXT, SHAPE))
+    for layer in (1, 4):
+        for part in ("class-loss", "box-loss", "positives", "right"):
+            assert f"{part}_{layer}" in names
+    assert not any(name.startswith("no-obj") for name in names)
 
 
 @pytest.mark.parametrize(
