@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from . import boxes as boxes
     from . import convert as convert
+    from . import weights as weights
     from . import faces as faces
     from .detections import Detections
     from .network import Network

@@ -22,6 +22,9 @@ assert_type(net.outputs(torch.rand(1, 3, 4, 4)), list[torch.Tensor])
 assert_type(net.forward(torch.rand(1, 3, 4, 4)), list[torch.Tensor])
 assert_type(net.loss(torch.rand(1, 3, 4, 4), torch.rand(1, 6)), Report)
 assert_type(net.train().eval().resize(4, 4).fused(), Network)
+assert_type(yolo.weights.load(net, Path("a.weights"), cutoff=3), int)
+yolo.weights.save(net, "a.safetensors", version=(0, 2, 5))
+yolo.weights.save(net, "a.weights", version="0.2.5")  # type: ignore[arg-type]
 assert_type(net.summary(), str)
 assert_type(net.summary_dict(), dict[str, Any])
 
