@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from . import boxes as boxes
     from . import convert as convert
-    from . import weights as weights
     from . import faces as faces
+    from . import weights as weights
     from .detections import Detections
     from .network import Network
 
