@@ -7,7 +7,7 @@ not end the training: it is said, the last good files stay, and the next try is 
 import os
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from .. import plot, ranks, weights
 from ..checkpoint import Series
@@ -123,7 +123,12 @@ class Output:
 
 
 class Elsewhere(Output):
-    """Of a rank that is not the first: it keeps the rows, and writes nothing."""
+    """Of a rank that is not the first: it writes nothing, but for evidence, if it can."""
+
+    @contextmanager
+    def attempt(self, what):
+        with suppress(OSError):
+            yield
 
     def prepare(self, checkpoint, net):
         pass
