@@ -54,6 +54,7 @@ class Work:
         name, size, batch = spec.split(":")
         self.net = Network(cfg.read(CFG / f"{name}.cfg"), seed=0).train()
         self.net.resize(int(size), int(size))
+        self.net.iteration = 10**6  # layers that begin later (stopbackward=N), too, learn
         self.images = len(range(*ranks.mine(int(batch))))
         self.x = torch.rand(self.images, *self.net.input_shape)
         self.boxes = torch.rand(10 * self.images, 6) * 0.4 + 0.3

@@ -11,7 +11,8 @@ from launched import Job, arguments, await_iteration, reached, write_cfg
 
 pytestmark = pytest.mark.long
 SILENCE = 30  # seconds that a rank is waited for
-BOUND = SILENCE + 120  # TCP's own patience, and torchrun's
+RETRIES = 8  # after which TCP gives up, in about 100 seconds
+BOUND = SILENCE + 100 + 120  # torchrun's own patience is the last
 
 
 def ip(*words):
@@ -35,6 +36,8 @@ class Hosts:
             for interface in ("eth0", "lo"):
                 ip("-n", host, "link", "set", interface, "up")
             ip("link", "set", f"{host}p", "up")
+            # torchrun on the host without the store waits for TCP to give up: 15 minutes, or less
+            ip("netns", "exec", host, "sysctl", "-w", f"net.ipv4.tcp_retries2={RETRIES}")
         self.join()
         return self
 
