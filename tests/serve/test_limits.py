@@ -116,6 +116,17 @@ def test_connections_that_never_come_to_a_request(engine, start):
         assert raw.closed_after() < 2
 
 
+def test_a_crowd_that_uploads_slowly_keeps_nobody_waiting(engine):
+    """A hundred uploads that do not go on: neither the queue nor the network is theirs."""
+    with serving(engine, Limits(waiting=2)) as live:
+        crowd = [Raw(live).send(post(IMAGE[:100], len(IMAGE))) for _ in range(100)]
+        until(lambda: len(live.server.server_state.connections) == 100)
+        assert [live.ask(body=IMAGE)[0] for _ in range(10)] == 10 * [200]
+        for raw in crowd:
+            raw.socket.close()
+        until(lambda: engine.metrics.answers["/detect", 499] == 100)
+
+
 def test_a_stated_length_too_large_is_refused_before_the_body(engine):
     with serving(engine, Limits(body=1000)) as live, Raw(live) as raw:
         status, content = raw.send(post(b"", 1001)).answer()
