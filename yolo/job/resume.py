@@ -15,7 +15,10 @@ IN_CFG = (
     *("batch", "subdivisions", "width", "height", "iterations", "learning_rate"),
     *("classes", "freeze", "set"),
 )  # flags that override() writes into the cfg
-OF_RUN = {"seed": 0, "precision": None, "map": False, "on_nan": "stop"}  # others, with defaults
+OF_RUN = {  # others, with their defaults
+    **{"seed": 0, "precision": None, "map": False, "on_nan": "stop"},
+    **{"sync_bn": False, "bf16_gradients": False},
+}
 NEEDED = ("iteration", "booked", "max_batches", "cfg", "cfg_file", "flags", "names", "images")
 
 
