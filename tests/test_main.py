@@ -247,6 +247,11 @@ def test_summary_with_the_plan_of_kernels(micro, capsys):
     assert "precision fast" in capsys.readouterr().out
 
 
+def test_summary_with_the_kernels_of_training(micro, capsys):
+    assert main(["summary", str(micro), "--plan", "training"]) == 0
+    assert "grad_weight" in capsys.readouterr().out
+
+
 def test_summary_as_json(micro, capsys):
     assert main(["summary", str(micro), "--json"]) == 0
     content = json.loads(capsys.readouterr().out)

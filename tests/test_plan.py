@@ -83,6 +83,8 @@ BODIES = {
     + conv(8) + "[upsample]\nstride=2\n[route]\nlayers=-1,0\n" + conv(8, 1),
     "heads": conv(20) + conv(14, 1, act="linear", norm=0) + YOLO + "[route]\nlayers=-3\n"
     + conv(16, stride=2) + conv(14, 1, act="linear", norm=0) + YOLO,
+    "new coordinates": conv(20) + conv(14, 1, act="logistic", norm=0)
+    + YOLO.replace("scale_x_y=1.2", "scale_x_y=2.0\nnew_coords=1"),
     "attention": conv(20) + "[avgpool]\n" + conv(8, 1, act="relu") + conv(20, 1, act="logistic")
     + "[scale_channels]\nfrom=-4\n" + conv(20, 1, act="logistic") + "[sam]\nfrom=-2\n" + conv(8),
     "dilated": conv(20) + conv(20, more="dilation=2") + conv(8, 3, 3),
@@ -183,6 +185,11 @@ def test_residual_becomes_part_of_the_convolution():
 def test_concatenation_is_written_in_place():
     net = network(conv(32) + conv(32, 1) + "[route]\nlayers=-1,-2\n" + conv(16, 1))
     assert "copy" not in [kernel for _, kernel, _ in check(net).rows]
+
+
+def test_head_with_new_coordinates_has_a_kernel():
+    rows = Plan(network(BODIES["new coordinates"])).rows
+    assert "fallback" not in [kernel for _, kernel, _ in rows]
 
 
 FALLBACKS = {

@@ -12,10 +12,12 @@ from yolo.ops import (
     conv_norm_act,
     layout,
     packed,
+    packed_conv,
     packed_memory,
     precision,
     unpack,
 )
+from yolo.ops.shapes import conv_shape
 
 LEVELS = [name for name, _ in _C.packed.levels()]
 LIMIT = {"exact": 5e-6, "fast": 3e-5}
@@ -93,6 +95,21 @@ def test_batch_norm(n, c, k, h, w, size, stride, word, level):
     for got, value in zip((y, *rolling, *grads), (wanted, *exact, *expected), strict=True):
         # a gradient by x or the weight loses digits in the subtraction of its means
         assert error(got, value) <= 2 * LIMIT[word]
+
+
+@pytest.mark.parametrize("n, c, k, h, w", [(2, 35, 40, 13, 17), (1, 32, 32, 87, 90),
+                                           (1, 100, 70, 50, 46), (3, 64, 96, 26, 26)])  # fmt: skip
+def test_winograd_grad_weight_by_itself(n, c, k, h, w, level):
+    """In one chunk of tiles and in several; sums over all pixels, so tighter than a whole layer."""
+    shape = conv_shape(torch.empty(n, c, h, w), torch.empty(k, c, 3, 3), None, 1, 1, 1, 1)
+    conv = packed_conv._conv(shape, False, True, 2, packed_memory.lanes())
+    assert conv.algorithm == "winograd4"
+    x, dy, grad = torch.randn(n, c, h, w), torch.randn(n, k, h, w), torch.empty(k, c, 3, 3)
+    space = packed_memory.workspace(conv.workspace)
+    data = [packed.pack(t).data for t in (x, dy)]
+    conv.grad_weight(data[1].data_ptr(), data[0].data_ptr(), 0, grad.data_ptr(), space.data_ptr())
+    wanted = torch.nn.grad.conv2d_weight(x.double(), grad.shape, dy.double(), padding=1)
+    assert error(grad, wanted) <= 5e-6
 
 
 @pytest.mark.parametrize("activation", ["linear", "leaky", "relu", "logistic", "swish", "tanh"])

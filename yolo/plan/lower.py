@@ -123,15 +123,13 @@ def lower_same(low, layer):
 
 
 def lower_yolo(low, layer):
-    """The logistic is done on the way out of the packed layout."""
+    """The logistic and the scale of x and y are done on the way out of the packed layout."""
     each, scale = 5 + layer.classes, layer.scale_x_y
-    logistic = np.zeros((len(layer.mask), each, 3), np.float32)
+    entries = np.tile(np.float32([0, 1, 0]), (len(layer.mask), each, 1))  # logistic, scale, shift
+    entries[:, :2] = 0, scale, -(scale - 1) / 2
     if not layer.new_coords:
-        logistic[:, :2] = 1, scale, -(scale - 1) / 2
-        logistic[:, 4:] = 1, 1, 0
-    elif scale != 1:
-        raise Unsupported("scales coordinates without a logistic")
-    low.planar[layer.index] = low.unpack(layer.index, low.source(layer), logistic.ravel().tolist())
+        entries[:, [0, 1, *range(4, each)], 0] = 1
+    low.planar[layer.index] = low.unpack(layer.index, low.source(layer), entries.ravel().tolist())
 
 
 LOWER = {

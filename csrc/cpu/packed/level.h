@@ -13,6 +13,7 @@
 #if defined(USE_BF16)
 constexpr const TrainingKernels* training = nullptr;  // it computes in fp32
 #else
+#include "stream.h"
 #include "dense.h"
 #include "outer.h"
 #include "stem_grad.h"

@@ -94,12 +94,14 @@ INLINE void each_row(const View& v, const Share& share, F body) {
 static void norm_act(const Norm& a, const Share& share) {
     zero_border(a.y, share);
     with_activation(a.activation, [&](auto tag) __attribute__((always_inline)) {
-        each_row(a.z, share, [&](int image, int block, int h) __attribute__((always_inline)) {
-            const NormBlock c = norm_block(a, block);
-            const float* z = pixel(a.z, image, block, h, 0);
-            float* y = pixel(a.y, image, block, h, 0);
-            for (int i = 0; i < a.z.width * V; i += V)
-                store(y + i, activate<decltype(tag)::value>(c.u(load(z + i))));
+        with_stores(a.y, [&](auto stores) __attribute__((always_inline)) {
+            each_row(a.z, share, [&](int image, int block, int h) __attribute__((always_inline)) {
+                const NormBlock c = norm_block(a, block);
+                const float* z = pixel(a.z, image, block, h, 0);
+                float* y = pixel(a.y, image, block, h, 0);
+                for (int i = 0; i < a.z.width * V; i += V)
+                    stores.put(y + i, activate<decltype(tag)::value>(c.u(load(z + i))));
+            });
         });
     });
 }
@@ -137,18 +139,20 @@ static void norm_sums(const Norm& a, const Share& share) {
 static void norm_grad(const Norm& a, const Share& share) {
     zero_border(a.dz, share);
     with_activation(a.activation, [&](auto tag) __attribute__((always_inline)) {
-        each_row(a.z, share, [&](int image, int block, int h) __attribute__((always_inline)) {
-            const NormBlock c = norm_block(a, block);
-            const vec factor = c.scale * c.rstd;
-            const vec mean_g = load(a.mean_g + block * V), mean_gx = load(a.mean_gx + block * V);
-            const float* z = pixel(a.z, image, block, h, 0);
-            const float* dy = pixel(a.dy, image, block, h, 0);
-            float* dz = pixel(a.dz, image, block, h, 0);
-            for (int i = 0; i < a.z.width * V; i += V) {
-                const vec x = c.xhat(load(z + i));
-                const vec g = load(dy + i) * slope<decltype(tag)::value>(x * c.scale + c.bias);
-                store(dz + i, factor * (g - mean_g - x * mean_gx));
-            }
+        with_stores(a.dz, [&](auto stores) __attribute__((always_inline)) {
+            each_row(a.z, share, [&](int image, int block, int h) __attribute__((always_inline)) {
+                const NormBlock c = norm_block(a, block);
+                const vec factor = c.scale * c.rstd, mean_g = load(a.mean_g + block * V);
+                const vec mean_gx = load(a.mean_gx + block * V);
+                const float* z = pixel(a.z, image, block, h, 0);
+                const float* dy = pixel(a.dy, image, block, h, 0);
+                float* dz = pixel(a.dz, image, block, h, 0);
+                for (int i = 0; i < a.z.width * V; i += V) {
+                    const vec x = c.xhat(load(z + i));
+                    const vec g = load(dy + i) * slope<decltype(tag)::value>(x * c.scale + c.bias);
+                    stores.put(dz + i, factor * (g - mean_g - x * mean_gx));
+                }
+            });
         });
     });
 }

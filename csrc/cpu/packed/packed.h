@@ -84,12 +84,13 @@ struct Copy {
     float gain;          // factor on the values
 };
 
-// planar -> packed (x is planar) or packed -> planar with an optional logistic on some channels.
+// planar -> packed (x is planar) or packed -> planar, with a factor, an offset and a logistic
+// before them on some channels.
 struct Convert {
     View packed;
     Planar planar;
     const int* channel;     // physical channel of each planar channel; null: the same
-    const float* logistic;  // unpacking: per planar channel (used, scale, shift), null: none
+    const float* logistic;  // unpacking: per planar channel (whether, scale, shift), null: none
 };
 
 struct TrainingKernels;  // see training.h

@@ -91,9 +91,13 @@ static void unpack(const Convert& a, const Share& share) {
             const elem* in = pixel(x, image, from / V, h, 0) + from % V;
             float* out = y.data + ((1L * image * y.channels + c) * y.height + h) * y.width;
             for (int w = 0; w < y.width; ++w) out[w] = widen(in[w * V]);
-            const float* logistic = a.logistic ? a.logistic + 3 * c : nullptr;
-            if (logistic && logistic[0] != 0.f)
-                logistic_row(out, y.width, logistic[1], logistic[2]);
+            if (!a.logistic) continue;
+            const float used = a.logistic[3 * c], scale = a.logistic[3 * c + 1];
+            const float shift = a.logistic[3 * c + 2];
+            if (used != 0.f)
+                logistic_row(out, y.width, scale, shift);
+            else if (scale != 1.f || shift != 0.f)
+                for (int w = 0; w < y.width; ++w) out[w] = out[w] * scale + shift;
         }
     }
 }

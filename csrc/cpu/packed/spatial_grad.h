@@ -77,34 +77,43 @@ static void block_sums(const Copy& a, const Share& share) {
 // maps[2 * (row parity) + column parity]
 static void interleave(const View maps[4], const View& y, const Share& share) {
     zero_border(y, share);
-    each_row(y, share, [&](int image, int block, int h) __attribute__((always_inline)) {
-        float* out = pixel(y, image, block, h, 0);
-        const View& even = maps[2 * (h % 2)];
-        const float* a = pixel(even, image, block, h / 2, 0);
-        for (int w = 0; w < y.width; w += 2, a += V) store(out + long(w) * V, load(a));
-        if (y.width < 2) return;
-        const float* b = pixel(maps[2 * (h % 2) + 1], image, block, h / 2, 0);
-        for (int w = 1; w < y.width; w += 2, b += V) store(out + long(w) * V, load(b));
+    with_stores(y, [&](auto stores) __attribute__((always_inline)) {
+        each_row(y, share, [&](int image, int block, int h) __attribute__((always_inline)) {
+            float* out = pixel(y, image, block, h, 0);
+            const View& even = maps[2 * (h % 2)];
+            const float* a = pixel(even, image, block, h / 2, 0);
+            for (int w = 0; w < y.width; w += 2, a += V) stores.put(out + long(w) * V, load(a));
+            if (y.width < 2) return;
+            const float* b = pixel(maps[2 * (h % 2) + 1], image, block, h / 2, 0);
+            for (int w = 1; w < y.width; w += 2, b += V) stores.put(out + long(w) * V, load(b));
+        });
     });
 }
 
-static void sum(const Term* terms, int count, const View& y, const Share& share) {
-    const long plane = y.block, corner = y.border * (y.row + V);
-    const Range planes = part(y.images * y.blocks, share.index, share.count);
-    for (int i = planes.begin; i < planes.end; ++i) {
-        const int image = i / y.blocks, block = i % y.blocks;
-        float* out = pixel(y, image, block, 0, 0) - corner;
-        bool written = false;
-        for (int t = 0; t < count; ++t) {
-            const int from = block - terms[t].first;
-            if (from < 0 || from >= terms[t].x.blocks) continue;
-            const float* x = pixel(terms[t].x, image, from, 0, 0) - corner;
-            if (written)
-                for (long j = 0; j < plane; j += V) store(out + j, load(out + j) + load(x + j));
-            else
-                for (long j = 0; j < plane; j += V) store(out + j, load(x + j));
-            written = true;
-        }
-        for (long j = 0; !written && j < plane; j += V) store(out + j, vec{});
+// N vectors of one block, `offset` floats from its corner: the terms that have it, in their order.
+template <int N, class Stores>
+INLINE void sum_vectors(const Term* terms, int count, const View& y, int image, int block,
+                        long offset, Stores stores) {
+    vec acc[N] = {};
+    for (int t = 0; t < count; ++t) {
+        const int from = block - terms[t].first;
+        if (from < 0 || from >= terms[t].x.blocks) continue;
+        const float* x = pixel(terms[t].x, image, from, 0, 0) + offset;
+        UNROLL for (int i = 0; i < N; ++i) acc[i] += load(x + i * V);
     }
+    float* out = pixel(y, image, block, 0, 0) + offset;
+    UNROLL for (int i = 0; i < N; ++i) stores.put(out + i * V, acc[i]);
+}
+
+static void sum(const Term* terms, int count, const View& y, const Share& share) {
+    const Range planes = part(y.images * y.blocks, share.index, share.count);
+    with_stores(y, [&](auto stores) __attribute__((always_inline)) {
+        for (int i = planes.begin; i < planes.end; ++i) {
+            const int image = i / y.blocks, block = i % y.blocks;
+            long j = -y.border * (y.row + V), end = j + y.block;
+            for (; j + 8 * V <= end; j += 8 * V)
+                sum_vectors<8>(terms, count, y, image, block, j, stores);
+            for (; j < end; j += V) sum_vectors<1>(terms, count, y, image, block, j, stores);
+        }
+    });
 }

@@ -1,0 +1,126 @@
+"""The table of a training step's kernels names those that run."""
+
+import pytest
+import torch
+
+from yolo.cfg import parse
+from yolo.network import Network
+from yolo.ops import conv, packed_conv, precision
+from yolo.plan import training
+
+BODY = """[net]
+width=24
+height=24
+channels=3
+batch=2
+[convolutional]
+batch_normalize=1
+filters=32
+size=3
+pad=1
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=32
+size=3
+pad=1
+activation=mish
+[convolutional]
+batch_normalize=1
+filters=16
+size=3
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+filters=16
+size=3
+pad=1
+dilation=2
+activation=leaky
+[convolutional]
+filters=16
+size=3
+pad=1
+groups=16
+activation=leaky
+[convolutional]
+filters=14
+size=1
+activation=linear
+[yolo]
+classes=2
+anchors=10,14, 23,27
+num=2
+mask=0,1
+"""
+
+
+class Recorded:
+    """A packed convolution that notes which of its passes run."""
+
+    def __init__(self, conv, shape, runs):
+        self._conv, self._shape, self._runs = conv, shape, runs
+        self.workspace = conv.workspace
+
+    def __getattr__(self, name):
+        self._runs.add((self._shape.c, self._shape.k, self._shape.stride, name))
+        return getattr(self._conv, name)
+
+
+@pytest.fixture
+def packed_runs(monkeypatch):
+    runs, make = set(), packed_conv._conv
+    monkeypatch.setattr(packed_conv, "_conv", lambda s, *a: Recorded(make(s, *a), s, runs))
+    return runs
+
+
+@pytest.fixture
+def planar_runs(monkeypatch):
+    runs, plan = [], conv.conv_plan
+
+    def recorded(shape, name, threads):
+        chosen = plan(shape, name, threads)
+        runs.append((shape, name, chosen.algorithm))
+        return chosen
+
+    monkeypatch.setattr(conv, "conv_plan", recorded)
+    return runs
+
+
+@pytest.mark.parametrize("word", ["fast", "exact"])
+def test_rows_are_what_a_step_runs(word, packed_runs, planar_runs):
+    net = Network(parse(BODY)).train()
+    with precision(word):
+        net.loss(
+            torch.rand(2, 3, 24, 24), torch.tensor([[0, 1, 0.5, 0.5, 0.2, 0.3]])
+        ).total.backward()
+    rows = training.rows(net, 2, precision=word)
+    packed = [row for row in rows if not row.why.startswith("planar")]
+    expected = set()
+    for row in packed:
+        shape = training._shape(net.layers[row.layer], 2)
+        for name in ("forward", "grad_x", "grad_weight"):
+            if getattr(row, name):
+                expected.add((shape.c, shape.k, shape.stride, name))
+    assert packed_runs == expected
+    planar = {(row.layer, name, getattr(row, name)) for row in rows if row not in packed
+              for name in ("forward", "grad_x", "grad_weight")}  # fmt: skip
+    number = {training._shape(net.layers[row.layer], 2): row.layer for row in rows}
+    assert {(number[shape], name, algorithm) for shape, name, algorithm in planar_runs} == planar
+
+
+def test_rows_say_why():
+    net = Network(parse(BODY)).train()
+    fast, exact = (training.rows(net, 2, precision=word) for word in ("fast", "exact"))
+    assert [row.forward for row in fast[:3]] == ["stem", "winograd4", "direct"]
+    assert (fast[1].grad_weight, fast[2].grad_x) == ("winograd4", "parities")
+    assert exact[1].forward == "direct" and exact[1].why == "precision is exact"
+    assert [row.why for row in fast[3:]] == [
+        "planar: dilation 2", "planar: 16 groups", "only direct fits this kernel",
+    ]  # fmt: skip
+    assert fast[4].forward == "depthwise" and fast[0].grad_x == ""
+    few = training.rows(Network(parse(BODY.replace("filters=32", "filters=31", 1))), 2)
+    assert few[1].why == "fewer than 32 channels"
+    small = BODY.replace("height=24", "height=8").replace("width=24", "width=8")
+    assert training.rows(Network(parse(small)), 2)[1].why == "fewer than 256 pixels in all images"

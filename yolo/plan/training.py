@@ -1,0 +1,88 @@
+"""Which kernels a training step on the CPU takes: a row for each convolution, why beside it."""
+
+from typing import NamedTuple
+
+import torch
+
+from ..ops.native import conv_plan, library, native_conv_shape
+from ..ops.shapes import ConvShape
+
+MIN_CHANNELS, MIN_PIXELS = 32, 256  # of Winograd's kernels in training
+
+
+class Row(NamedTuple):
+    """The kernels of one layer; grad_x is empty where nobody wants that gradient."""
+
+    layer: int
+    forward: str
+    grad_x: str
+    grad_weight: str
+    why: str
+
+
+def rows(net, batch, threads=None, precision="fast"):
+    """Row of each convolution of the net in a mini-batch of so many images."""
+    threads = threads or torch.get_num_threads()
+    layers = [layer for layer in net.layers if type(layer).__name__ == "Convolutional"]
+    return [_row(net, layer, batch, threads, precision) for layer in layers]
+
+
+def describe(net, batch, threads=None, precision="fast"):
+    """The same as a table."""
+    size = " x ".join(map(str, (batch, *net.input_shape)))
+    level = library().packed.level()[0]
+    lines = [f"{level}, precision {precision}, input {size}"]
+    lines.append(f"{'layer':>5}  {'forward':11s} {'grad_x':11s} {'grad_weight':11s} why")
+    for row in rows(net, batch, threads, precision):
+        kernels = " ".join(f"{kernel or '-':11s}" for kernel in row[1:4])
+        lines.append(f"{row.layer:5d}  {kernels} {row.why}")
+    return "\n".join(lines)
+
+
+def _row(net, layer, batch, threads, precision):
+    shape = _shape(layer, batch)
+    image = layer.sources[0] == -1
+    if not layer.packs:
+        passes = ("forward", "" if image else "grad_x", "grad_weight")
+        kernels = [conv_plan(shape, p, threads).algorithm if p else "" for p in passes]
+        return Row(layer.index, *kernels, _unpacked(layer))
+    native, fast = native_conv_shape(shape), precision == "fast"
+    conv = library().packed.ConvTraining
+    planar = image and conv.fits(native, True)
+    taken = conv(native, planar, fast, threads).algorithm
+    if taken == "stem":
+        return Row(layer.index, "stem", "", "stem", "reads the planar image")
+    grad_x = "parities" if shape.stride[0] == 2 else taken
+    grad_weight = "outer" if taken == "direct" else taken
+    return Row(
+        layer.index, taken, "" if image else grad_x, grad_weight, _packed(shape, taken, fast)
+    )
+
+
+def _shape(layer, batch):
+    c, h, w = layer.in_shapes[0]
+    k, p, q = layer.out_shape
+    pad, dilation = (layer.pad_cells,) * 2, (layer.dilation,) * 2
+    size = layer.size, layer.size
+    return ConvShape(batch, c, h, w, k, *size, p, q, layer.stride, pad, dilation, layer.groups)
+
+
+def _unpacked(layer):
+    if layer.groups > 1:
+        return f"planar: {layer.groups} groups"
+    if layer.dilation > 1:
+        return f"planar: dilation {layer.dilation}"
+    return f"planar: no packed kernel of size {layer.size}, stride {layer.stride[0]}, " \
+           f"padding {layer.pad_cells}, {layer.activation}"  # fmt: skip
+
+
+def _packed(shape, taken, fast):
+    if taken == "winograd4":
+        return "3 x 3, stride 1"
+    if shape.r == 1 or shape.stride[0] != 1:
+        return "only direct fits this kernel"
+    if not fast:
+        return "precision is exact"
+    if min(shape.c, shape.k) < MIN_CHANNELS:
+        return f"fewer than {MIN_CHANNELS} channels"
+    return f"fewer than {MIN_PIXELS} pixels in all images"
