@@ -306,13 +306,14 @@ def test_output_logistic(level):
     x = random(level, 2, 7, 5, 6) * 4
     layer = OneLayer(level, x.shape)
     layer.fill(0, x)
-    logistic = np.array([[1, 1, 0], [0, 0, 0], [1, 1.2, -0.1]] + [[0, 0, 0]] * 4)
+    logistic = np.array([[1, 1, 0], [0, 1, 0], [1, 1.2, -0.1], [0, 2, -0.5]] + [[0, 1, 0]] * 3)
     y = torch.full(x.shape, math.nan)
     layer.plan.output(layer.slices[0], 1, list(range(7)), logistic.ravel().tolist())
     layer.plan.run(0, layer.plan.steps, [x.data_ptr(), y.data_ptr()])
     expected = x.double()
     expected[:, 0] = expected[:, 0].sigmoid()
     expected[:, 2] = expected[:, 2].sigmoid() * 1.2 - 0.1
+    expected[:, 3] = expected[:, 3] * 2 - 0.5
     check(level, y, expected)
 
 
