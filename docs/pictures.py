@@ -120,6 +120,29 @@ def im2col(folder):
     save(figure, "im2col", folder)
 
 
+def square_fields(folder):
+    """The pulls of the squared errors of YOLOv1 and v2, beside the cross-entropy of v3."""
+    figure, (curves, *panels) = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
+    z = torch.linspace(-6, 6, 200)
+    s = z.sigmoid()
+    curves.plot(z, 1 - z, color=GREY, label="v1: 1 - z, no sigmoid")
+    curves.plot(z, (1 - s) * s * (1 - s), color=RED, label="v2: (1 - s) s (1 - s)")
+    curves.plot(z, 1 - s, color=BLUE, label="v3: 1 - s")
+    curves.set(xlabel="z", ylabel="delta, for a target of 1", ylim=(-0.2, 2.2))
+    curves.legend()
+    side = torch.linspace(0.06, 0.94, 17, dtype=torch.float64)
+    y, x = torch.meshgrid(side, side, indexing="ij")
+    centre, target = torch.stack((x, y), -1).reshape(-1, 2), torch.tensor([0.7, 0.4])
+    pulls = {"v1: t - v": target - centre}
+    pulls["v2: (t - s) s (1 - s)"] = (target - centre) * centre * (1 - centre)
+    for axes, (title, pull) in zip(panels, pulls.items(), strict=True):
+        strength = pull.norm(dim=1)
+        axes.quiver(*centre.T, *pull.T, strength, angles="xy", scale=12 * float(strength.max()))
+        axes.plot(*target, "o", color=RED)
+        axes.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal", title=title)
+    save(figure, "square-fields", folder)
+
+
 def iou_fields(folder):
     """How the centre of a predicted box is pulled, by its position: derivatives, and Darknet's."""
     side = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
@@ -214,7 +237,7 @@ def roi_bins(low, high, bins=2):
 
 def main(folder=ROOT / "docs" / "pictures"):
     folder.mkdir(exist_ok=True)
-    for draw in (graph, circle, im2col, iou_fields, regions):
+    for draw in (graph, circle, im2col, square_fields, iou_fields, regions):
         draw(folder)
 
 

@@ -20,7 +20,7 @@ UNCHANGED = ("bp",)  # small as it is, and taught with
 SIDE = 96  # pixels of the pictures
 # Networks with weights, beside the images: name -> (cfg it is like, classes)
 NETWORKS = {"yolov4-tiny": ("yolov4-tiny", 80), "my": ("yolov4-tiny", 3)}
-HEADS = ("yolo", "gaussian_yolo", "region", "rpn", "fast_rcnn")
+HEADS = ("yolo", "gaussian_yolo", "region", "rpn", "fast_rcnn", "mtcnn")
 
 
 def thin(text, classes=None):
