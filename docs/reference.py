@@ -19,6 +19,7 @@ PARTS = {
     "yolo.convert: Detections in other forms": ("convert.py", None),
     "yolo.boxes: tensors of boxes": ("boxes.py", None),
     "yolo.weights: files of trained values": ("weights/__init__.py", None),
+    "yolo.export: files for other programs": ("export/__init__.py", ["to_onnx"]),
     "yolo.evaluate: measuring": ("evaluate/__init__.py", ["evaluate"]),
     "yolo.ops.backend: whose kernels": ("ops/backend.py", ["backend", "current_backend"]),
     "yolo.errors: what bad input raises": ("errors.py", None),

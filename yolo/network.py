@@ -26,6 +26,7 @@ from .stretches import run_again, stretches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from os import PathLike
 
     from typing_extensions import Self, Unpack
 
@@ -257,6 +258,13 @@ class Network(nn.Module):
         from .predict import predict
 
         return predict(self, source, **settings)
+
+    def export(self, path: str | PathLike[str], **settings: Any) -> dict[str, float | None]:
+        """Writes an ONNX file that other programs have run and agreed with. See
+        yolo.export.to_onnx."""
+        from .export import to_onnx
+
+        return to_onnx(self, path, **settings)
 
     def summary(self) -> str:
         """Darknet's table of layers, with totals."""

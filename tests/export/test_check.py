@@ -50,6 +50,17 @@ def net():
     return net
 
 
+def test_from_python(net, tmp_path):
+    agreed = net.export(tmp_path / "new" / "n.onnx", nodes="boxes", batch=None, metadata={"a": "b"})
+    assert 0 <= agreed["onnxruntime"] < 1e-4
+    made = onnx.load(tmp_path / "new" / "n.onnx")
+    assert [y.name for y in made.graph.output] == ["boxes", "scores"]
+    assert {"a": "b"}.items() <= {p.key: p.value for p in made.metadata_props}.items()
+    with pytest.raises(ExportError, match="check by word: choose from onnxruntime"):
+        net.export(tmp_path / "o.onnx", programs=["word"])
+    assert not (tmp_path / "o.onnx").exists()
+
+
 @pytest.fixture
 def files(net, tmp_path):
     cfg, weights = tmp_path / "a b.cfg", tmp_path / "n.weights"

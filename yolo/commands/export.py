@@ -1,5 +1,7 @@
 """`export`: a network as an ONNX file, which is run and compared before it is left."""
 
+from pathlib import Path
+
 from .flags import add_network, positive, share
 
 
@@ -33,6 +35,41 @@ def add(commands):
 
 
 def run(args):
+    from .. import load
     from ..export import to_onnx
 
-    return to_onnx(args)
+    net = load(args.cfg, args.weights, strict=args.strict)
+    if args.width or args.height:
+        net.resize(args.height or net.input_shape[1], args.width or net.input_shape[2])
+    facts = metadata(net, args)
+    out = Path(args.out or Path(args.cfg).with_suffix(".onnx").name)
+    agreed = to_onnx(
+        net,
+        out,
+        args.nodes,
+        None if args.dynamic_batch else args.batch,
+        args.opset,
+        args.fp16,
+        args.thresh,
+        args.nms,
+        facts,
+        args.check.split(",") if args.check else None,
+    )
+    for name, worst in agreed.items():
+        print(f"{name}: " + ("same detections" if worst is None else f"agrees to {worst:.1e}"))
+    print(f"{out}: {args.nodes}, opset {args.opset}, {out.stat().st_size / 1e6:.1f} MB")
+
+
+def metadata(net, args):
+    """Names for the graph, from --names or the .data file, and what that file says."""
+    from ..data import DataFile, read_names
+
+    facts = {}
+    if args.data_metadata:
+        data = DataFile.read(args.data_metadata)
+        net.names = data.names()
+        facts["data"] = Path(args.data_metadata).name
+        facts["classes"] = str(data.classes)
+    if args.names:
+        net.names = read_names(args.names)
+    return facts
