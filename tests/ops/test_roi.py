@@ -87,7 +87,8 @@ def image(*shape):
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_roi_align_equals_loop(size):
-    for shape, samples in itertools.product(((2, 2, 6, 9), (2, 1, 1, 1)), (1, 2, 3)):
+    several = (1, 2, 3) if math.prod(size) < 49 else (2,)  # the loop takes seconds
+    for shape, samples in itertools.product(((2, 2, 6, 9), (2, 1, 1, 1)), several):
         x = image(*shape)
         ours = gradients(lambda t, s=samples: roi_align(t, REGIONS, size, s), x)
         truth = gradients(lambda t, s=samples: align_loop(t, REGIONS, size, s), x)
