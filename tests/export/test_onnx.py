@@ -17,7 +17,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs the package onnxr
 
 from yolo.export import check as checking  # noqa: E402
 from yolo.export.activations import ACTIVATIONS  # noqa: E402
-from yolo.export.layers import LAYERS, REFUSED  # noqa: E402
+from yolo.export.layers import LAYERS  # noqa: E402
 from yolo.export.onnx import model  # noqa: E402
 from yolo.inspection.support import _layer as smallest  # noqa: E402
 
@@ -199,7 +199,7 @@ def facts_of(made):
 
 def test_every_layer_and_activation_has_a_form():
     classes = {type(layer).__name__ for layer in every_layer()}
-    assert classes == set(LAYERS) | set(REFUSED)
+    assert classes == set(LAYERS)
     assert set(ACTIVATIONS) == set(ops.ACTIVATIONS)
 
 

@@ -15,6 +15,7 @@ from ..ops import precision as within
 from ..predict import decode
 from .graph import ExportError, Graph
 from .onnx import detection_heads, finished, run_layers
+from .order import as_ours
 
 LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
 EDGE = {"fp32": 1e-4, "fp16": 2e-2}  # scores so near to the threshold may fall on either side
@@ -153,6 +154,7 @@ def compare(net, outputs, wanted, nodes, precision, thresh=THRESH):
     """(largest distance of raw outputs, or None; what is wrong, or None)."""
     if nodes == "detections":
         return None, differing(wanted[0], outputs[0], precision, thresh)
+    outputs = as_ours(net, wanted, outputs, nodes)
     worst = max(distance(a, b) for a, b in zip(wanted, outputs, strict=True))
     if not worst <= LIMITS[precision]:
         return worst, f"raw outputs differ by {worst:.2g}, more than {LIMITS[precision]:g}"
@@ -236,7 +238,7 @@ def first_difference(net, x, limit):
     outputs = []
     for layer in net.layers:
         name = graph.add("Identity", [graph.names[layer.index]], name=f"layer_{layer.index}")
-        outputs.append(graph.value(name, layer.out_shape))
+        outputs.append(graph.value_of(name, layer))
     theirs = opened(onnxruntime, finished(graph, net, outputs, {}))(x)
     with torch.no_grad(), within("exact"):
         ours = net.outputs(torch.from_numpy(x))

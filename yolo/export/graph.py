@@ -28,6 +28,13 @@ class Graph:
         self.nodes.append(helper.make_node(operator, inputs, [name], name, **attributes))
         return name
 
+    def several(self, operator, inputs, count, **attributes):
+        """Appends a node; returns the names of its first `count` outputs."""
+        name = f"{operator.lower()}_{len(self.nodes)}"
+        outputs = [f"{name}_{n}" for n in range(count)]
+        self.nodes.append(helper.make_node(operator, inputs, outputs, name, **attributes))
+        return outputs
+
     def constant(self, values, dtype=np.float32):
         """The name of a stored tensor."""
         name = f"constant_{len(self.constants)}"
@@ -49,9 +56,15 @@ class Graph:
         """What the layer's state is for the next image."""
         self.kept |= {f"state_{layer.index}_{n}": value for n, value in enumerate(values)}
 
-    def value(self, name, shape, kind=TensorProto.FLOAT):
-        """Type of an input or output whose first dimension is the batch."""
-        return helper.make_tensor_value_info(name, kind, [self.batch or "batch", *shape])
+    def value(self, name, shape, rows=1):
+        """Type of an input or output whose first dimension is the batch, or `rows` for each image
+        of it."""
+        first = self.batch * rows if self.batch else "batch"
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [first, *shape])
+
+    def value_of(self, name, layer):
+        """Type of an output of that layer's shape."""
+        return self.value(name, layer.out_shape, layer.rows)
 
     def reshape(self, x, *shape):
         """(batch, ...) -> (batch or -1, *shape): any factor of the batch stays in front."""

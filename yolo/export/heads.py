@@ -140,6 +140,8 @@ def decoded(graph, layer, output, input_size, thresh):
     kind = type(layer).__name__
     if kind == "Detection":
         boxes, scores = decoded_detection(graph, layer, output)
+    elif kind == "FastRcnn":
+        boxes, scores = decoded_regions(graph, layer, output)
     else:
         boxes, scores = decoded_grid(graph, layer, output, input_size, thresh)
     return corners(graph, boxes), scores
@@ -233,6 +235,17 @@ def decoded_detection(graph, layer, output):
     confidence = graph.reshape(confidence, n, cells, 1)
     scores = graph.add("Mul", [graph.reshape(classes, 1, cells, layer.classes), confidence])
     return boxes, graph.reshape(scores, n * cells, layer.classes)
+
+
+def decoded_regions(graph, layer, output):
+    """Boxes as centre and size, every class of a region one, which no other class scores for."""
+    classes, count = layer.classes, layer.named.proposals
+    values = graph.reshape(output, classes, 5, count)
+    values = graph.add("Transpose", [values], perm=[0, 3, 1, 2])
+    own = graph.slice(values, 4, 5, axis=3)
+    scores = graph.add("Mul", [own, graph.constant(np.eye(classes))])
+    boxes = graph.reshape(graph.slice(values, 0, 4, axis=3), count * classes, 4)
+    return boxes, graph.reshape(scores, count * classes, classes)
 
 
 def corners(graph, boxes):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..layers.batchnorm import EPS
 from ..layers.maxpool import Maxpool
-from . import recurrent
+from . import recurrent, regions
 from .activations import activate
 from .graph import array
 from .heads import activated, detection, mtcnn, softmax
@@ -197,9 +197,5 @@ LAYERS = {
     "Upsample": upsample,
     "Yolo": activated,
     **recurrent.LAYERS,
+    **regions.LAYERS,
 }
-
-REFUSED = dict.fromkeys(
-    ("Rpn", "RoiPool", "RoiAlign", "FastRcnn"),
-    "belongs to Faster R-CNN, which is not exported: it chooses its regions between the layers",
-)

@@ -19,9 +19,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from ..predict import detection_heads
-from .graph import ExportError, Graph, refusal
+from .graph import ExportError, Graph
 from .heads import decoded, suppressed
-from .layers import LAYERS, REFUSED
+from .layers import LAYERS
 
 NODES = ("heads", "boxes", "detections")
 OPSET, OLDEST, NEWEST = 18, 13, 21
@@ -52,9 +52,7 @@ def run_layers(graph, net):
     """Appends every layer; graph.names then has the name of each one's output."""
     graph.names[-1] = "images"
     for layer in net.layers:
-        emit = LAYERS.get(type(layer).__name__)
-        if emit is None:
-            raise refusal(layer, REFUSED[type(layer).__name__])
+        emit = LAYERS[type(layer).__name__]
         graph.names[layer.index] = emit(graph, layer, *(graph.names[i] for i in layer.sources))
 
 
@@ -83,7 +81,7 @@ def heads(graph, net, thresh, nms):
     outputs = []
     for index in net.heads:
         name = graph.add("Identity", [graph.names[index]], name=f"head_{index}")
-        outputs.append(graph.value(name, net.layers[index].out_shape))
+        outputs.append(graph.value_of(name, net.layers[index]))
     return outputs
 
 
@@ -134,7 +132,7 @@ def described(net, nodes, thresh, nms):
     anchors = {
         layer.index: [list(layer.anchors[n]) for n in layer.mask]
         for layer in (net.layers[i] for i in net.heads)
-        if hasattr(layer, "anchors")
+        if hasattr(layer, "mask")
     }
     if anchors:
         facts["anchors"] = json.dumps(anchors)

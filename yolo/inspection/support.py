@@ -99,7 +99,7 @@ def _sections():
         others = [f"[{n}]" for n, build in LAYERS.items() if build is LAYERS[name] and n != name]
         title = f"[{name}]" + (f" = {', '.join(others)}" if others else "")
         kind = type(_layer(name)).__name__
-        export = "yes" if kind in _exported() else f"- ({_refused()[kind]})"
+        export = "yes" if kind in _exported() else "-"
         rows.append(f"| {title} | yes | yes | yes | {export} |")
     rows += [f"| [{name}] | refused by name | - | - | - |" for name in ABSENT]
     return rows
@@ -110,13 +110,6 @@ def _exported():
     from ..export.layers import LAYERS as exported
 
     return set(exported)
-
-
-def _refused():
-    """Why the others are not exported."""
-    from ..export.layers import REFUSED
-
-    return REFUSED
 
 
 def _layer(name, more=""):
