@@ -84,7 +84,7 @@ def test_programs_agree(nodes, program):
 
 
 def test_what_has_no_form_is_refused():
-    with pytest.raises(ExportError, match=r"\[rpn\] chooses the regions image by image"):
+    with pytest.raises(ExportError, match=r"\[rpn\] chooses regions image by image"):
         model(network(), batch=None)
     with pytest.raises(ExportError, match=r"\[roi_align\] needs opset 16 or newer, got 15"):
         model(network(), opset=15)

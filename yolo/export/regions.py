@@ -22,7 +22,7 @@ def rpn(graph, layer, x):
     """(batch * proposals, 5, 1, 1): image, left, top, right, bottom, relative to the input."""
     if graph.batch is None:
         raise refusal(
-            layer, "chooses the regions image by image: any number of images is not possible"
+            layer, "chooses regions image by image: their number must be fixed, --batch N"
         )
     rows, cols = layer.in_shapes[0][1:]
     count = len(layer.anchors) * rows * cols
