@@ -107,6 +107,8 @@ def boxes(graph, net, thresh, nms):
 
 
 def boxes_of(layer):
+    if hasattr(layer, "named"):  # one for each class of a region
+        return layer.classes * layer.named.proposals
     cells = layer.side**2 if hasattr(layer, "side") else layer.out_shape[1] * layer.out_shape[2]
     return layer.boxes_per_cell * cells
 

@@ -20,13 +20,13 @@ class FastRcnn(Head):
     """The classes of regions of interest, and their boxes once more."""
 
     averages = RegionAverages
+    boxes_per_cell = 1
     without_anchors = "those of the [rpn] are set in the cfg; `anchors --num` finds some"
     nms_kinds = ("default", "greedynms", "diounms")
 
     def __init__(self, section, place):
         super().__init__(section, place)
         self.read_classes(section, 20)
-        self.boxes_per_cell = self.classes  # the cells are regions
         rois, self.named = named_regions(self, place)
         self.sources = [self.sources[0], rois]
         self._read_sampling(section)
