@@ -6,11 +6,13 @@ The first rungs are small programs in benchmarks/ladder/, compiled here for this
 ones are the package's own kernels. Each result is compared with a sum in float64 before its time
 is taken. One thread; the median of the rounds; GFLOP/s count the multiplications and additions of
 the equation, so that Winograd's rung, which does fewer, may pass the processor's peak.
---write puts the figures into the pages in docs/kernels/.
+--write puts the figures into docs/kernels/README.md; --counters puts what the CUDA rungs ask of a
+GPU there, which the emulator has counted (tests/cuda/counters.json).
 """
 
 import argparse
 import ctypes
+import json
 import os
 import re
 import statistics
@@ -120,10 +122,36 @@ def table(results, args):
     return "\n".join(lines)
 
 
-def write(text):
-    """Puts the table between the two marks of docs/kernels/README.md."""
+# rung -> what counters.json calls it
+COUNTED = {
+    "naive": "3x3 64->64 float32 naive forward",
+    "tiled": "3x3 64->64 float32 im2col forward",
+    "tensor cores, TF32": "3x3 64->64 float32 forward",
+    "tensor cores, bf16": "3x3 64->64 bfloat16 forward",
+}
+PRODUCTS = 9 * 64 * 64 * 8 * 16
+
+
+def counters():
+    """Markdown: what each CUDA rung reads and writes, one row a rung."""
+    counted = json.loads((ROOT / "tests" / "cuda" / "counters.json").read_text())
+    lines = [
+        "| rung | bytes to and from memory | products a byte | requests of a warp | "
+        "wavefronts of shared memory | `mma` |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for rung, name in COUNTED.items():
+        c = counted[name]
+        cells = c["global_bytes"], PRODUCTS / c["global_bytes"], c["global_requests"]
+        tiles = (f"{c[key]:,}" if c["mma"] else "-" for key in ("shared_wavefronts", "mma"))
+        lines.append("| {} | {:,} | {:.3g} | {:,} | {} | {} |".format(rung, *cells, *tiles))
+    return "\n".join(lines)
+
+
+def write(text, mark="ladder"):
+    """Puts a table between its two marks of docs/kernels/README.md."""
     page = ROOT / "docs" / "kernels" / "README.md"
-    marks = r"(<!-- ladder -->\n).*?(<!-- /ladder -->)"
+    marks = rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)"
     new = re.sub(marks, lambda m: f"{m[1]}{text}\n{m[2]}", page.read_text(), flags=re.S)
     page.write_text(new)
 
@@ -135,7 +163,11 @@ def main():
     parser.add_argument("--size", type=int, default=52)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--write", action="store_true", help="into docs/kernels/README.md")
+    parser.add_argument("--counters", action="store_true", help="those of the CUDA rungs, no times")
     args = parser.parse_args()
+    if args.counters:
+        write(counters(), "counters")
+        return print(counters())
     torch.set_num_threads(1)
     text = table(measure(args), args) + f"\n\n{header(1).lstrip('# ')}"
     print(text)

@@ -79,3 +79,10 @@ def test_cuda_program_on_the_emulator(tmp_path):
     subprocess.run(command, check=True)
     for shape in SHAPES:
         check(ctypes.CDLL(str(library)).convolve_all, shape)
+
+
+def test_the_page_shows_what_was_counted(ladder):
+    page = (ROOT / "docs" / "kernels" / "README.md").read_text()
+    assert f"<!-- counters -->\n{ladder.counters()}\n<!-- /counters -->" in page, (
+        "write it anew: python benchmarks/ladder.py --counters"
+    )

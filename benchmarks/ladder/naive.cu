@@ -1,4 +1,5 @@
 // Convolution 3x3, stride 1, padding 1: one thread for each output (k, p, q).
+// load(p) is *p; on the emulator it is counted.
 __global__ void convolve(const float* x, const float* weight, float* y, int channels, int height,
                          int width, int filters) {
     const int output = int(blockIdx.x * blockDim.x + threadIdx.x);
@@ -10,8 +11,8 @@ __global__ void convolve(const float* x, const float* weight, float* y, int chan
             for (int s = 0; s < 3; ++s) {
                 const int i = p + r - 1, j = q + s - 1;
                 if (i < 0 || i >= height || j < 0 || j >= width) continue;
-                sum +=
-                    weight[((k * channels + c) * 3 + r) * 3 + s] * x[(c * height + i) * width + j];
+                sum += load(weight + ((k * channels + c) * 3 + r) * 3 + s) *
+                       load(x + (c * height + i) * width + j);
             }
-    y[output] = sum;
+    store(y + output, sum);
 }

@@ -3,6 +3,10 @@
 #include "../../csrc/cuda/cuda_api.h"
 #include "../../csrc/cuda/instructions.cuh"
 
+namespace naive {
+#include "../../benchmarks/ladder/naive.cu"
+}
+
 namespace {
 
 // c (16 x 8) = a b^T for a (16 x depth), b (8 x depth), fragments loaded element by element.
@@ -144,6 +148,13 @@ YOLO_CUDA_API int probe_stride(int stride, float* out, void* s) {
                   : stride == 2 ? stride_kernel<2>
                                 : stride_kernel<32>;
     LAUNCH(kernel, dim3(1), dim3(32), 0, static_cast<Stream>(s), out);
+    return launch_status();
+}
+YOLO_CUDA_API int probe_naive(const float* x, const float* weight, float* y, int channels,
+                              int height, int width, int filters, void* s) {
+    const unsigned blocks = blocks_for(int64_t(filters) * height * width, 256);
+    LAUNCH(naive::convolve, dim3(blocks), dim3(256), 0, static_cast<Stream>(s), x, weight, y,
+           channels, height, width, filters);
     return launch_status();
 }
 #ifdef YOLO_EMULATOR

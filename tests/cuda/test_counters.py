@@ -5,6 +5,7 @@ After an intended change: YOLO_WRITE_COUNTERS=1 pytest tests/cuda/test_counters.
 difference.
 """
 
+import ctypes
 import json
 import math
 import os
@@ -23,6 +24,7 @@ SHAPES = {
     "stem 3->32": (1, 3, 16, 8, 32, 3, 1, 1),
     "1x1 32->255": (1, 32, 8, 8, 255, 1, 1, 0),
 }
+LADDER = "3x3 64->64"  # the shape whose counters docs/kernels/README.md shows
 
 
 def aligned(*shape, dtype):
@@ -69,10 +71,29 @@ def runs(kernels, dtype, case):
         "grad_weight": lambda: kernels.implicit_grad_weight(a, x, grad_y, splits=1),
         "grad_weight, 2 splits": lambda: kernels.implicit_grad_weight(a, x, grad_y, splits=2),
     }
+    if dtype == torch.float32:
+        found["im2col forward"] = lambda: kernels.im2col_forward(a, x, weight.contiguous())
+    if dtype == torch.float32 and case == LADDER:
+        found["naive forward"] = lambda: naive(kernels, x, weight)
     if fits_stem(a) and dtype == torch.bfloat16:
         found["stem forward"] = lambda: kernels.stem_forward(a, x, weight)
         found["stem grad_weight"] = lambda: kernels.stem_grad_weight(a, x, grad_y)
     return found
+
+
+def naive(kernels, x, weight):
+    """The first rung of the ladder: NCHW, one image."""
+    (_, c, h, w), k = x.shape, weight.shape[0]
+    y = plane(k, h, w)
+    tensors = [plane(*t.shape).copy_(t) for t in (x, weight)]
+    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (*tensors, y)]
+    kernels.call("probe_naive", y.device, *pointers, c, h, w, k)
+    return y
+
+
+def plane(*shape):
+    """NCHW memory that begins at a multiple of 128 bytes."""
+    return aligned(1, math.prod(shape), 1, 1, dtype=torch.float32).view(shape)
 
 
 def count_all(machine):
@@ -94,6 +115,15 @@ def test_counters_are_those_checked_in(machine, kernels, aligned_results):
     changed = {name: (golden.get(name), now) for name, now in counted.items()
                if golden.get(name) != now}  # fmt: skip
     assert not changed and set(golden) == set(counted)
+
+
+def test_the_naive_kernel_convolves(machine, kernels):
+    if not machine.emulated:
+        pytest.skip("its memory is the emulator's")
+    x, weight = torch.randn(1, 5, 7, 9), torch.randn(6, 5, 3, 3)
+    wanted = torch.nn.functional.conv2d(x.double(), weight.double(), padding=1)
+    got = naive(kernels, x, weight).double().view_as(wanted)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_the_main_loops_have_no_bank_conflicts(machine, kernels, aligned_results):
