@@ -103,11 +103,19 @@ class Network(nn.Module):
             if hasattr(layer, "iteration"):
                 layer.iteration = count
 
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether an image's outputs depend on the images before it."""
+        return any(hasattr(layer, "reset") for layer in self.layers)
+
     def reset_state(self) -> None:
-        """Recurrent layers forget what they have seen."""
+        """Recurrent layers forget what they have seen, those behind predict() too."""
+        from .predict import reset_state
+
         for layer in self.layers:
             if hasattr(layer, "reset"):
                 layer.reset()
+        reset_state(self)
 
     def reset_parameters(self, seed: int = 0) -> None:
         """Darknet's initial values, from a seed."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 from weakref import WeakKeyDictionary
 
@@ -79,7 +78,8 @@ def predict(
         it is several entries, one for each class, as in Darknet's JSON.
     nms: of two boxes of a class that overlap by more than this the less sure one is dropped.
     letterbox: keep the aspect ratio; None: as [net] letter_box says (Darknet stretches).
-    batch: how many images the network gets at once.
+    batch: how many images the network gets at once. One with recurrent layers gets the frames of
+        videos one by one, and forgets what it has seen where another video begins.
     precision: one of ops.precision.WORDS for the network's device; None: the device's default.
     stream: give a generator, which reads a batch of images, yields their detections, and only then
         reads on: for what is too much for the memory, or has no end. Weights that change meanwhile
@@ -95,26 +95,46 @@ def predict(
     detection_heads(net)
     keep_aspect = bool(net.options.letter_box) if letterbox is None else bool(letterbox)
     single = is_single(source)
-    images = pictures(source, bgr)
     batch = 1 if single else max(1, int(batch))
+    batches = _batches(pictures(source, bgr), batch, net.is_recurrent)
     run = inference(net, batch, precision)
-    results = _stream(net, run, images, batch, keep_aspect, thresh, nms)
+    results = _stream(net, run, batches, keep_aspect, thresh, nms)
     if stream:
         return results
     return next(results) if single else list(results)
 
 
-def _stream(net, run, images, *settings):
+def _batches(images, size, apart):
+    """Lists of up to `size` Frames; apart: those of videos one by one, since each needs what the
+    network has seen in the one before it."""
+    frames = []
+    for frame in images:
+        alone = apart and frame.number is not None
+        if alone and frames:
+            yield frames
+            frames = []
+        frames.append(frame)
+        if alone or len(frames) == size:
+            del frame
+            yield frames
+            frames = []
+    if frames:
+        yield frames
+
+
+def _stream(net, run, batches, *settings):
     """Detections of each Frame; a batch of images is let go before the next one is read."""
-    while results := _look(net, run, images, *settings):
+    while results := _look(net, run, batches, *settings):
         yield from results
 
 
-def _look(net, run, images, batch, keep_aspect, thresh, nms):
+def _look(net, run, batches, keep_aspect, thresh, nms):
     """[Detections] of the next batch; empty after the last."""
-    frames = list(islice(images, batch))
-    if not frames:
+    frames = next(batches, None)
+    if frames is None:
         return []
+    if net.is_recurrent and frames[0].begins:
+        run.reset_state()
     inputs, places = zip(*(_fit(net, frame.image, keep_aspect) for frame in frames), strict=True)
     found = detect(net, run, torch.stack(inputs), places, thresh, nms)
     return [
@@ -287,6 +307,16 @@ def inference(net, batch=1, precision=None):
 PLANS = {"cpu": Plan, "cuda": CudaPlan}
 
 
+def reset_state(net):
+    """What is kept of a network forgets what its recurrent layers have seen."""
+    with _compiled_lock:
+        kept = _compiled.get(net)
+    if kept is not None:
+        with kept.lock:
+            for run in kept.runs.values():
+                run.reset_state()
+
+
 def _compile(net, batch, precision):
     fused = net.fused()  # a copy: what is kept must not hold the network itself
     parameter = next(net.parameters(), None)
@@ -299,11 +329,21 @@ def _compile(net, batch, precision):
             f"precision bf16: the network is {parameter.dtype}, and the CPU needs float32"
         )
 
-    def run(x):
-        with within(precision):
-            return fused(x)
+    return Whole(fused, precision)
 
-    return run
+
+class Whole:
+    """A network that runs as it is, in place of a plan."""
+
+    def __init__(self, net, precision):
+        self.net, self.precision = net, precision
+
+    def __call__(self, x):
+        with within(self.precision):
+            return self.net(x)
+
+    def reset_state(self):
+        self.net.reset_state()
 
 
 def _state(net):

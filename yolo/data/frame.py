@@ -21,3 +21,4 @@ class Frame:
     number: int | None = None  # in its video, from 0; of a camera dropped frames count too
     rate: float | None = None  # frames a second that its video states
     seconds: float | None = None  # since the first frame: by the video's rate, of a camera by clock
+    begins: bool | None = None  # whether what came before is no part of its video; None: not known

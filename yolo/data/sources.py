@@ -51,6 +51,10 @@ def is_video(path):
 
 def frames(paths):
     """Frames of each path in turn; an image that cannot be read is a frame with its error."""
+    return begun(_frames(paths))
+
+
+def _frames(paths):
     for path in paths:
         if is_video(path):
             yield from video_frames(path)
@@ -59,6 +63,20 @@ def frames(paths):
             yield Frame(path, read(path))
         except ImageError as error:
             yield Frame(path, None, error)
+
+
+def begun(found):
+    """The same frames, told where a video or camera begins, and where an image comes behind one."""
+    before = None
+    for frame in found:
+        if frame.error is not None:  # nobody looks at it
+            yield frame
+            continue
+        video = None if frame.number is None else frame.path
+        if frame.begins is None:
+            frame.begins = frame.number == 0 or video != before
+        before = video
+        yield frame
 
 
 def count(paths):
@@ -125,10 +143,10 @@ def pictures(source, bgr=False):
     the camera; each is read when it is asked for. What cannot be read raises its ImageError, a
     camera that is gone its SourceError."""
     if is_live(source):
-        return iter(Live(source))
+        return begun(Live(source))
     if isinstance(source, (str, os.PathLike)) or is_single(source):
-        return _each([source], bgr)
-    return _each(source, bgr)
+        return begun(_each([source], bgr))
+    return begun(_each(source, bgr))
 
 
 def _each(sources, bgr):
@@ -138,7 +156,7 @@ def _each(sources, bgr):
         if isinstance(item, Frame):
             yield item
         elif isinstance(item, (str, os.PathLike)):
-            yield from _readable(frames(expand([item])))
+            yield from _readable(_frames(expand([item])))
         else:
             yield Frame(None, pixels(item, bgr))
 

@@ -49,6 +49,7 @@ class Plan:
         graph = Graph(self.lanes, self.shape[0])
         precision = PRECISIONS[self.precision]
         low = Lowering(net, graph, precision)
+        self._recurrent = [layer for layer in net.layers if hasattr(layer, "reset")]
         self._heads = low.run()
         if weight_limit is not None:
             limit_weights(list(low.choices.values()), weight_limit)
@@ -87,6 +88,11 @@ class Plan:
                 else:
                     run(planar)
         return [planar[number] for number in self._heads]
+
+    def reset_state(self):
+        """Recurrent layers forget what they have seen."""
+        for layer in self._recurrent:
+            layer.reset()
 
     @property
     def memory(self):

@@ -80,6 +80,10 @@ class CudaPlan:
         self._run()
         return [layer(y) if finishes(layer) else y.float() for layer, y in self._heads]
 
+    def reset_state(self):
+        """Recurrent layers forget what they have seen."""
+        self.net.reset_state()
+
     @torch.no_grad()
     def __call__(self, x):
         """x (batch, C, H, W) -> outputs of the heads, as the network gives them."""
