@@ -84,6 +84,12 @@ def test_other_programs_agree(net, program):
     assert results[program] <= 1e-5
 
 
+def test_opencv_is_not_asked_where_nothing_is_found(net):
+    made = model(net, 1, "detections", thresh=0.999)
+    with pytest.raises(ExportError, match=r"finds nothing above 0\.999"):
+        checking.check(net, made, "detections", 1, thresh=0.999, programs=["opencv"])
+
+
 def spoiled(net, factor):
     """The graph of a network whose first weights differ by a factor."""
     other = Network(parse(CFG), seed=1).eval()

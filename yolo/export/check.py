@@ -202,6 +202,12 @@ def check(net, model, nodes, batch, precision="fp32", thresh=THRESH, nms=NMS, pr
         )
     results = {}
     for name in programs or PROGRAMS:
+        if name == "opencv" and nodes == "detections" and not all(len(y) for (y,) in wanted):
+            raise ExportError(
+                f"{net.cfg_path}: finds nothing above {thresh:g} in the images of the check, and "
+                "opencv ends the process where suppression leaves nothing: lower --thresh, or "
+                "check in onnxruntime"
+            )
         try:
             run = opened(PROGRAMS[name], model)
             outputs = [run(part) for part in x]
