@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -82,6 +83,18 @@ def test_other_programs_agree(net, program):
         pytest.importorskip("openvino", reason="needs the package openvino")
     results = checking.check(net, model(net), "heads", 1, programs=[program])
     assert results[program] <= 1e-5
+
+
+def test_a_nearly_empty_box_may_be_rounded_and_no_other():
+    thin = np.float32([[0, 0.5, 0.2, 0.50008, 0.3, 0.9, 1]])
+    rounded, moved = thin + np.float32(2e-7), thin + np.float32(2e-6)
+    for row in (rounded, moved):
+        row[:, [0, 5, 6]] = thin[:, [0, 5, 6]]
+        row[:, 3] = thin[:, 3]
+    assert checking.differing(thin, rounded, "fp32") is None
+    assert "no box like that" in checking.differing(thin, moved, "fp32")
+    rounded[0, 1] = np.nan
+    assert "no box like that" in checking.differing(thin, rounded, "fp32")
 
 
 def test_opencv_is_not_asked_where_nothing_is_found(net):
