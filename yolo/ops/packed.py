@@ -31,7 +31,7 @@ layout = Switch("layout", ("planar", "packed"))
 class Packed:
     """A packed tensor: data (n, blocks, h + 2, w + 2, V), of which `channels` exist.
 
-    recipe: what a reader keeps that needs the data again in its backward pass.
+    recipe: what the data can be made of again where it is part of a concatenation.
     """
 
     def __init__(self, data, channels, recipe=None):
@@ -54,6 +54,10 @@ class Packed:
 
     def dim(self):
         return 4
+
+    def kept(self):
+        """What a reader keeps that needs the data again in its backward pass (packed_recipe.py)."""
+        return self.recipe if isinstance(self.recipe, Joined) else Kept(self.data)
 
     def expect(self, readers):
         """That many calls of reader() will follow."""

@@ -5,8 +5,9 @@
     y = f(z + bias)                               not normalised: mean 0, rstd 1, scale 1
 
 Forward: the convolution, one pass for the moments, one for y.  Backward: one pass for the sums, one
-for the gradient by z, then those by x and the weight.  z is kept; f' is computed again, and so is y
-by those of its readers that want it in their backward pass (packed_recipe.py).
+for the gradient by z, then those by x and the weight.  z is kept, and y by those of its readers
+that want it in their backward pass; f' is computed again, and so is y where it is part of a
+concatenation (packed_recipe.py).
 """
 
 import functools
@@ -68,7 +69,7 @@ def _block(x, weight, scale, bias, statistics, from_batch, activation, stride, p
     if planar and (x.requires_grad or not _stem_fits(shape)):
         x, planar = packed.pack(x), False
     conv = _conv(shape, planar, precision.current == "fast", threads(), packed_memory.lanes())
-    data, recipe = (x, Kept(x)) if planar else (x.data, x.recipe)
+    data, recipe = (x, Kept(x)) if planar else (x.data, x.kept())
     how = statistics, from_batch, activation, shape, conv
     y, *inputs = _Block.apply(data, weight, scale, bias, recipe, *how)
     again = NormAct(*inputs, scale, bias, activation) if y.requires_grad else None

@@ -1,8 +1,11 @@
 """What a reader of a packed tensor x keeps in order to have x again in its backward pass.
 
     Kept       x itself
-    NormAct    z, which the producer of x = f(norm(z)) keeps anyway: one map a layer, not two
-    Joined     what the parts of a concatenation keep
+    NormAct    z, which the producer of x = f(norm(z)) keeps anyway: a part of a concatenation
+    Joined     what the parts of a concatenation keep: the whole would be there twice
+
+Packed.kept() chooses. A concatenation has to be written anew in any case, and writing f(norm(z))
+takes no longer than copying would; anything else is kept: computing it again is one pass more.
 
 A recipe holds tensors, for save_for_backward; the methods get them back from there, so that each
 is freed as soon as its last reader has run. A Function keeps hollow(recipe) beside them.

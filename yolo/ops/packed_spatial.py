@@ -11,7 +11,7 @@ from .packed_recipe import hollow, read
 
 def maxpool2d(x, shape):
     """Packed x -> Packed, shape being its PoolShape."""
-    return Packed(_MaxPool.apply(x.data, shape, x.recipe), x.channels)
+    return Packed(_MaxPool.apply(x.data, shape, x.kept()), x.channels)
 
 
 def enlarge(x, scale, gain):
@@ -20,7 +20,7 @@ def enlarge(x, scale, gain):
 
 
 class _MaxPool(torch.autograd.Function):
-    """Keeps y, as the next layer does, and what gives x: the largest cells are found again."""
+    """Keeps y, as the next layer does, and x or what gives x: the largest cells are found anew."""
 
     @staticmethod
     def forward(ctx, x, shape, recipe):
