@@ -169,26 +169,26 @@ def compare(net, outputs, wanted, nodes, precision, thresh=THRESH):
 def differing(wanted, found, precision, thresh=THRESH):
     """How two lists of detections (n, 7) above `thresh` differ, or None."""
     sure = thresh + EDGE[precision]
-    left = list(range(len(found)))
+    left = np.ones(len(found), dtype=bool)
     for row in wanted:
-        same = [i for i in left if found[i, 0] == row[0] and found[i, 6] == row[6]]
-        overlaps = [overlap(row, found[i]) for i in same]
-        if overlaps and max(overlaps) >= SAME_BOX[precision]:
-            left.remove(same[int(np.argmax(overlaps))])
+        same = np.flatnonzero(left & (found[:, 0] == row[0]) & (found[:, 6] == row[6]))
+        near = overlaps(row, found[same])
+        if len(near) and near.max() >= SAME_BOX[precision]:
+            left[same[near.argmax()]] = False
         elif not row[5] <= sure:
             return f"no box like that of class {int(row[6])} with score {row[5]:.3f}"
-    for i in left:
-        if not found[i, 5] <= sure:
-            return f"a box of class {int(found[i, 6])} with score {found[i, 5]:.3f} too many"
+    for row in found[left]:
+        if not row[5] <= sure:
+            return f"a box of class {int(row[6])} with score {row[5]:.3f} too many"
     return None
 
 
-def overlap(a, b):
-    """IoU of two detections; 1 where their edges are the same but for rounding, which would
-    count in a box that is nearly empty."""
-    if np.abs(a[1:5] - b[1:5]).max() <= ROUNDING:
-        return 1.0
-    return float(box.iou_matrix(*(torch.tensor(row[None, 1:5]) for row in (a, b))))
+def overlaps(one, others):
+    """IoU of a detection with each of the others (n, 7); 1 where their edges are the same but for
+    rounding, which would count in a box that is nearly empty."""
+    edges, all_edges = one[None, 1:5], others[:, 1:5]
+    iou = box.iou_matrix(torch.from_numpy(edges), torch.from_numpy(all_edges))[0].numpy()
+    return np.where(np.abs(edges - all_edges).max(1) <= ROUNDING, 1.0, iou)
 
 
 def check(net, model, nodes, batch, precision="fp32", thresh=THRESH, nms=NMS, programs=None):
