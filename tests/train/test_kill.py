@@ -109,7 +109,7 @@ def compare(folder, whole_folder):
 
 
 def test_killed_a_few_times(tmp_path):
-    kill_again_and_again(tmp_path / "a", 3, 1, random.Random(0))
+    kill_again_and_again(tmp_path / "a", 2, 1, random.Random(0))
     compare(tmp_path / "a", tmp_path / "b")
 
 
