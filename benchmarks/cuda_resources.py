@@ -2,6 +2,7 @@
 
     python benchmarks/cuda_resources.py            print the table; status 1 if a kernel spills
     python benchmarks/cuda_resources.py --write    and rewrite benchmarks/CUDA_RESOURCES.md
+    python benchmarks/cuda_resources.py --targets "75 86 89 120"    the others of a release
 
 Needs nvcc, no GPU.  Shared memory is the static part; the tensor-core kernels ask for more.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "benchmarks" / "CUDA_RESOURCES.md"
-TARGETS = ("80", "90a")
+TARGETS = "80 90a"
 HEADER = """# Resources of the CUDA kernels
 
 Written by `python benchmarks/cuda_resources.py --write`: registers a thread / bytes of spills /
@@ -60,10 +61,10 @@ def readable(names):
     return short
 
 
-def table():
+def table(targets):
     """Markdown of all kernels, and the names of those that spill."""
     sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
-    jobs = [(source, target) for source in sources for target in TARGETS]
+    jobs = [(source, target) for source in sources for target in targets]
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda job: compile_one(*job), jobs))
     rows, spilling = {}, []
@@ -72,10 +73,10 @@ def table():
             rows.setdefault((source.name, name), {})[target] = kernel[1:]
             if kernel[2]:
                 spilling.append(f"{name} for sm_{target}")
-    lines = [f"| file | kernel | {' | '.join(f'sm_{t}' for t in TARGETS)} |"]
-    lines.append("| --- | --- |" + " --: |" * len(TARGETS))
+    lines = [f"| file | kernel | {' | '.join(f'sm_{t}' for t in targets)} |"]
+    lines.append("| --- | --- |" + " --: |" * len(targets))
     for (file, name), by_target in sorted(rows.items()):
-        cells = (" / ".join(map(str, by_target.get(t, ()))) for t in TARGETS)
+        cells = (" / ".join(map(str, by_target.get(t, ()))) for t in targets)
         lines.append(f"| {file} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n", spilling
 
@@ -83,10 +84,13 @@ def table():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help=f"rewrite {TABLE.name}")
-    write = parser.parse_args().write
-    text, spilling = table()
+    parser.add_argument("--targets", default=TARGETS, help=f"of nvcc, default: {TARGETS}")
+    args = parser.parse_args()
+    if args.write and args.targets != TARGETS:
+        parser.error(f"the table that is written has the targets {TARGETS}")
+    text, spilling = table(args.targets.split())
     print(text)
-    if write:
+    if args.write:
         TABLE.write_text(HEADER + text)
     if spilling:
         sys.exit("these kernels spill: " + ", ".join(spilling))

@@ -144,7 +144,7 @@ struct YoloGrid {
 struct YoloDetect {
     int images, classes, capacity, grid_count;
     YoloType type;
-    float beta;             // 0: boxes are similar by IoU; else by DIoU with this exponent
+    float beta;             // < 0: boxes are similar by IoU; else by DIoU with this exponent
     const float* settings;  // of the device: thresh, nms, and eight numbers an image, see detect.cu
     int *counts, *cells;    // (images), (images, capacity)
     float *boxes, *probs;   // (images, capacity, 4), (images, capacity, classes): x, y, w, h and

@@ -140,12 +140,12 @@ __device__ __forceinline__ float hull(float a, float b, float size_a, float size
 }
 
 // IoU, less the distance of the centres over the hull's diagonal (both squared) to the power of
-// beta where beta is not 0: Darknet's DIoU.
+// beta where beta is not negative: Darknet's DIoU.
 __device__ __forceinline__ float similarity(float4 a, float4 b, float beta) {
     float shared = overlap(a.x, b.x, a.z, b.z) * overlap(a.y, b.y, a.w, b.w);
     float all = a.z * a.w + b.z * b.w - shared;
     float iou = shared / (all == 0.f ? 1.f : all);
-    if (beta == 0.f) return iou;
+    if (beta < 0.f) return iou;
     float width = hull(a.x, b.x, a.z, b.z), height = hull(a.y, b.y, a.w, b.w);
     float diagonal = width * width + height * height;
     float dx = a.x - b.x, dy = a.y - b.y, distance = dx * dx + dy * dy;

@@ -57,6 +57,7 @@ KEYS = {
     "plain": "",
     "greedynms": "nms_kind=greedynms\nscale_x_y=1.2",
     "diounms": "nms_kind=diounms\nbeta_nms=0.8\nscale_x_y=1.05",
+    "diounms, beta 0": "nms_kind=diounms\nbeta_nms=0",
     "new_coords": "new_coords=1\nscale_x_y=2",
 }
 
@@ -130,12 +131,9 @@ def raw(machine, count, classes, values):
     return x.permute(0, 3, 1, 2), [(0.5, 0.5)], 1.0, True
 
 
-def find(machine, kernels, grids, capacity, classes, thresh=0.2, nms=0.5, beta=0.0):
-    heads = DeviceHeads.__new__(DeviceHeads)
-    heads.images, heads.device, heads.kernels, heads.beta = 1, machine.device, kernels, beta
-    heads.grids, heads.found = grids, Found(1, capacity, classes, machine.device)
-    heads.settings = torch.zeros(10, device=machine.device)
-    heads.set([stretched(8, 8)], thresh, nms)
+def find(kernels, grids, capacity, classes):
+    heads = DeviceHeads(grids, classes, -1.0, kernels, capacity)
+    heads.set([stretched(8, 8)], thresh=0.2, nms=0.5)
     heads.launch()
     return heads
 
@@ -147,7 +145,7 @@ def test_equal_probabilities_fall_as_in_darknets_sorting(machine, any_order):
     values = torch.randint(1, 4, (count, 5 + classes)) / 4
     values[:, 2:4] = 0.75
     grid = raw(machine, count, classes, values.flatten().tolist())
-    (got,) = find(machine, any_order, [grid], count, classes).read(1)
+    (got,) = find(any_order, [grid], count, classes).read(1)
     place, _, probs = got
     wanted = boxes.nms(place, got[1], 0.5)
     assert (wanted > 0).sum() < (got[1] > 0).sum()
@@ -159,20 +157,20 @@ def test_nan_and_infinity_are_no_boxes(machine, kernels):
     rows = [[0.5, 0.5, 0.5, 0.5, 0.9, 0.9] for _ in range(6)]
     rows[0][0], rows[1][2], rows[2][4], rows[3][5] = nan, inf, nan, nan
     grid = raw(machine, 6, 1, [v for row in rows for v in row])
-    ((place, before, after),) = find(machine, kernels, [grid], 6, 1).read(1)
+    ((place, before, after),) = find(kernels, [grid], 6, 1).read(1)
     assert place.isfinite().all() and before.flatten().tolist() == pytest.approx([0.81] * 2)
     assert len(place) == 2 and after.shape == (2, 1)
 
 
 def test_nothing_found(machine, kernels):
     grid = raw(machine, 3, 1, [0.1] * 18)
-    ((place, before, after),) = find(machine, kernels, [grid], 3, 1).read(1)
+    ((place, before, after),) = find(kernels, [grid], 3, 1).read(1)
     assert place.shape == (0, 4) and before.shape == after.shape == (0, 1)
 
 
 def test_more_candidates_than_room_go_to_the_cpu(machine, kernels, build):
     grid = raw(machine, 9, 1, [0.9] * 54)
-    heads = find(machine, kernels, [grid], 8, 1)
+    heads = find(kernels, [grid], 8, 1)
     assert heads.found.counts.tolist() == [9] and heads.read(1) is None
     net = build()
     plan = CudaPlan(net.fused().to(machine.device), 3, "fp32", kernels)
@@ -186,7 +184,7 @@ def test_more_candidates_than_room_go_to_the_cpu(machine, kernels, build):
 def test_what_the_kernel_refuses(machine, kernels):
     grid = raw(machine, 3, 1, [0.9] * 18)
     with pytest.raises(CudaError, match="sizes or strides"):
-        find(machine, kernels, [grid] * 9, 8, 1)
+        find(kernels, [grid] * 9, 8, 1)
     double = (grid[0].double(), *grid[1:])
     with pytest.raises(CudaError, match="number type"):
-        find(machine, kernels, [double], 8, 1)
+        find(kernels, [double], 8, 1)

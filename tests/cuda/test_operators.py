@@ -364,7 +364,7 @@ def test_a_factor_saves_small_gradients_in_fp16(small, device):
     with ops.backend("torch"):
         wanted = gradients(1.0)
     assert torch.cosine_similarity(got, wanted, 0) >= 0.999
-    assert not (torch.cosine_similarity(without, wanted, 0) >= 0.99)
+    assert (without - wanted).norm() >= 0.5 * wanted.norm()
 
 
 def test_the_update_in_one_launch(small, monkeypatch):

@@ -58,9 +58,17 @@ def test_an_overflow_halves_it_and_the_iteration_is_done_again(tmp_path):
 
 def test_it_grows_again(tmp_path, monkeypatch):
     monkeypatch.setattr(scale, "PERIOD", 2)
-    run = scaled(tmp_path, 7, limit=100)
-    run.run()  # 64 for two iterations, 128 overflows, and so on
-    assert run.scale.value in (64, 128) and run.net.iteration == 7
+    run = scaled(tmp_path, 5, limit=100)
+    overflowed, lower = [], run.scale.lower
+
+    def lowered():
+        overflowed.append(run.scale.value)
+        return lower()
+
+    monkeypatch.setattr(run.scale, "lower", lowered)
+    run.run()
+    # down to 64 in the first iteration; doubled after the second and the fourth, which overflows
+    assert overflowed == [1024, 512, 256, 128, 128, 128] and run.scale.value == 64
 
 
 def test_what_overflows_at_the_least_factor_too_ends_the_run(tmp_path):

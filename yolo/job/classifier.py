@@ -5,7 +5,7 @@ from functools import partial
 from ..classify import classes_of, measure, tree_of
 from ..data import ClassifierAugment, ClassifierDataset, DataError, DataFile, ShapeClasses
 from ..data.shapes import TRAIN_LENGTH, VALID_LENGTH
-from .training_data import TrainingData, names_of
+from .training_data import TrainingData, colours, drawn, names_of
 
 
 def takes(net):
@@ -53,14 +53,12 @@ def open_part(net, path, part):
 
 def _shapes(net, seed, console):
     """Drawn shapes of the network's size, one in each image."""
-    classes, size = classes_of(net), net.input_shape[1:]
+    classes = classes_of(net)
     console.say(
         f"no --data: training on drawn shapes, one of {classes} classes in each of {TRAIN_LENGTH} "
         f"images made in memory, {VALID_LENGTH} others held out"
     )
-    train_set = ShapeClasses(classes, TRAIN_LENGTH, size, seed=seed, split="train")
-    valid = ShapeClasses(classes, VALID_LENGTH, size, seed=seed, split="valid")
-    return train_set, valid
+    return drawn(ShapeClasses, net, classes, seed)
 
 
 def augmentation(net):
@@ -74,10 +72,7 @@ def augmentation(net):
         max_crop=options.max_crop,
         angle=options.angle,
         aspect=options.aspect,
-        flip=bool(options.flip),
-        hue=options.hue,
-        saturation=options.saturation,
-        exposure=options.exposure,
+        **colours(options),
         blur=options.blur,
         mixup=bool(options.mixup),
         cutmix=bool(options.cutmix),

@@ -6,7 +6,7 @@ from ..data import Augment, DataError, DataFile, Dataset, ShapesDataset
 from ..data.shapes import TRAIN_LENGTH, VALID_LENGTH
 from ..data.shards import ShardDataset, is_shards
 from ..layers.head import Head
-from .training_data import TrainingData, names_of
+from .training_data import TrainingData, colours, drawn, names_of
 
 
 def takes(net):
@@ -80,14 +80,11 @@ def shapes_sets(net, classes, seed, console):
             f"drawn shapes have at most 80 classes, the network has {classes}; "
             "name a data set with --data, or set --classes"
         )
-    size = net.input_shape[1:]
     console.say(
         f"no --data: training on drawn shapes, {classes} classes, "
         f"{TRAIN_LENGTH} images made in memory, {VALID_LENGTH} others held out"
     )
-    train_set = ShapesDataset(classes, TRAIN_LENGTH, size, seed=seed, split="train")
-    valid = ShapesDataset(classes, VALID_LENGTH, size, seed=seed, split="valid")
-    return train_set, valid
+    return drawn(ShapesDataset, net, classes, seed)
 
 
 def augmentation(net):
@@ -100,10 +97,7 @@ def augmentation(net):
         jitter=head.jitter,
         resize=head.resize,
         max_boxes=head.max,
-        flip=bool(options.flip),
-        hue=options.hue,
-        saturation=options.saturation,
-        exposure=options.exposure,
+        **colours(options),
         letter_box=bool(options.letter_box),
         mosaic=bool(options.mosaic),
         mixup=bool(options.mixup),

@@ -5,7 +5,7 @@ from ..data.faces import FaceAugment, open_faces, prepare
 from ..faces import measure
 from ..faces.cascade import is_proposal_stage
 from ..layers.mtcnn import Mtcnn
-from .training_data import TrainingData
+from .training_data import TrainingData, colours
 
 MARKS = 5  # landmarks that samples have
 
@@ -63,10 +63,4 @@ def samples(net, args, part, folder, console):
 
 def augmentation(net):
     """How samples are varied: keys of [net]."""
-    options = net.options
-    return FaceAugment(
-        flip=bool(options.flip),
-        hue=options.hue,
-        saturation=options.saturation,
-        exposure=options.exposure,
-    )
+    return FaceAugment(**colours(net.options))

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..data.shapes import TRAIN_LENGTH, VALID_LENGTH
+
 
 @dataclass
 class TrainingData:
@@ -25,6 +27,18 @@ class TrainingData:
     measure: Callable
     score: str
     pictures: bool = False  # whether finds on `valid` are drawn in the end
+
+
+def drawn(dataset, net, classes, seed):
+    """(training set, validation set) of drawn shapes, of the network's size."""
+    parts, size = {"train": TRAIN_LENGTH, "valid": VALID_LENGTH}, net.input_shape[1:]
+    return [dataset(classes, n, size, seed=seed, split=part) for part, n in parts.items()]
+
+
+def colours(options):
+    """Keys of [net] that vary images of every kind."""
+    keys = ("hue", "saturation", "exposure")
+    return {"flip": bool(options.flip)} | {key: getattr(options, key) for key in keys}
 
 
 def names_of(dataset):

@@ -19,7 +19,7 @@ from ..ops.cuda.record import Recorder
 from ..ops.cuda.selftest import refuse
 from ..ops.precision import HALVES
 from ..ops.precision import precision as within
-from .cuda_detect import DeviceHeads, detectable
+from .cuda_detect import DeviceHeads, detectable, exponent, grid_of
 from .cuda_lower import Lowering, finishes
 from .graph import Unsupported, lifetimes, pack
 
@@ -72,7 +72,9 @@ class CudaPlan:
             for i in self.net.heads
         ]
         if detectable([layer for layer, _ in self._heads]):
-            self._finder = DeviceHeads(self._heads, self.net.input_shape[1:], kernels)
+            grids = [grid_of(*head, self.net.input_shape[1:]) for head in self._heads]
+            last = self._heads[-1][0]  # Darknet takes the kind of suppression from this one
+            self._finder = DeviceHeads(grids, last.classes, exponent(last), kernels)
         self._kept = [step.emit for step in low.steps]  # they hold the weights
         self.rows = [(step.layer, step.kernel) for step in low.steps]
 

@@ -8,8 +8,16 @@ import torch
 from ..layers.yolo import Yolo
 from ..ops.cuda.structs import ANCHORS, GRIDS, MOST
 
-EXPONENTS = {"default": lambda head: 0.0, "greedynms": lambda head: 0.6}
-EXPONENTS["diounms"] = lambda head: head.beta_nms
+
+def exponent(head):
+    """Of DIoU, as the head's nms_kind has it; negative where boxes are compared by IoU."""
+    return {"default": -1.0, "greedynms": 0.6, "diounms": head.beta_nms}[head.nms_kind]
+
+
+def grid_of(head, x, input_size):
+    """What Kernels.detect takes of a [yolo] head and its raw map (n, channels, h, w)."""
+    sizes = head.anchor_sizes(x.shape[2:], input_size)[head.mask]
+    return x, sizes.tolist(), head.scale_x_y, head.new_coords
 
 
 class Found:
@@ -27,22 +35,15 @@ class Found:
 class DeviceHeads:
     """The heads of a plan as one call; `detectable` says whether there can be one.
 
-    heads: [(layer, raw map)], maps NHWC."""
+    grids: one grid_of() for each, maps NHWC. beta: their exponent(). most: cells above the
+    threshold that an image has room for."""
 
-    def __init__(self, heads, input_size, kernels):
-        maps = [x for _, x in heads]
-        last = heads[-1][0]
-        self.images, self.device = len(maps[0]), maps[0].device
-        self.beta = EXPONENTS[last.nms_kind](last)
-        self.kernels = kernels
-        self.grids = [
-            (x, layer.anchor_sizes(x.shape[2:], input_size)[layer.mask].tolist(), layer.scale_x_y,
-             layer.new_coords)
-            for layer, x in heads
-        ]  # fmt: skip
-        cells = sum(len(sizes) * x.shape[2] * x.shape[3] for x, sizes, *_ in self.grids)
-        self.found = Found(self.images, min(cells, MOST), last.classes, self.device)
-        self.settings = torch.zeros(2 + 8 * self.images, device=self.device)
+    def __init__(self, grids, classes, beta, kernels, most=MOST):
+        self.grids, self.beta, self.kernels = grids, beta, kernels
+        self.images, device = len(grids[0][0]), grids[0][0].device
+        cells = sum(len(sizes) * x.shape[2] * x.shape[3] for x, sizes, *_ in grids)
+        self.found = Found(self.images, min(cells, most), classes, device)
+        self.settings = torch.zeros(2 + 8 * self.images, device=device)
 
     def set(self, places, thresh, nms):
         """Thresholds, and where the images of a batch lie on the input; for those that are missing

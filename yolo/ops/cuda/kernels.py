@@ -349,12 +349,12 @@ class Kernels:
 
     # -- heads ------------------------------------------------------------------------------
 
-    def detect(self, grids, settings, found, beta=0.0):
+    def detect(self, grids, settings, found, beta=-1.0):
         """Boxes of [yolo] heads after suppression, into `found`.
 
         grids: (raw map (n, anchors * (5 + classes), h, w) in NHWC, [(w, h) of an anchor relative to
         the input], scale_x_y, whether the map is activated). settings: float (2 + 8 n), see
-        csrc/cuda/detect.cu. found: Found. beta: 0 for IoU, else the exponent of DIoU."""
+        csrc/cuda/detect.cu. found: Found. beta: the exponent of DIoU, negative for IoU."""
         n, capacity, classes = found.probs.shape
         call = Detect(n, classes, capacity, len(grids), TYPES[grids[0][0].dtype], beta)
         for grid, (x, anchors, scale_x_y, activated) in zip(call.grids, grids, strict=False):
