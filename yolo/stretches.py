@@ -10,7 +10,7 @@ from math import sqrt
 
 from torch.utils.checkpoint import checkpoint
 
-from .ops import layout, precision, rolling_pair, statistics
+from .ops import Pending, layout, precision, rolling_pair, statistics
 
 SWITCHES = (layout, precision, statistics)  # what holds in forward, for the thread of backward
 
@@ -41,7 +41,8 @@ def run_again(advance, layers, outputs):
     def run(given):
         inside = dict(given)
         advance(inside)
-        return inside
+        # who reads it may be run again: nothing is left to be written there
+        return {i: y.planar() if isinstance(y, Pending) else y for i, y in inside.items()}
 
     left = checkpoint(run, given, use_reentrant=False, context_fn=_contexts)
     for source in given.keys() - left.keys():

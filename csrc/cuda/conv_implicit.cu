@@ -14,6 +14,9 @@
 //     pipeline                4 stages of cp.async, one barrier a step
 //     result                  through shared memory as float, then written 16 bytes a thread
 //     statistics              on demand, mean and spread of each filter over the tile's 128 pixels
+//     gradient sums           on demand, those that the backward pass of a normalisation needs,
+//     over
+//                             the same pixels, when grad_x is the gradient at what it has made
 #include "arrange.cuh"
 #include "cuda_api.h"
 #include "implicit.h"
@@ -43,7 +46,8 @@ __device__ __forceinline__ void multiply_step(Accumulators& sum, const uint4* le
     }
 }
 
-template <class Format, int COLUMNS, bool POINTWISE>
+// SUMS: the epilogue of grad_x that leaves gradient sums; a kernel of its own, for its registers.
+template <class Format, int COLUMNS, bool POINTWISE, bool SUMS>
 __global__ void __launch_bounds__(THREADS<COLUMNS>, 2) gather_kernel(const Gather g) {
     constexpr int STAGE = (ROWS + COLUMNS) * CHUNKS;
     SHARED_DYN(uint4, tiles);
@@ -82,8 +86,14 @@ __global__ void __launch_bounds__(THREADS<COLUMNS>, 2) gather_kernel(const Gathe
     __syncthreads();
     int64_t row0 = int64_t(row_tile) * ROWS;
     if (g.splits > 1) return write_partial<COLUMNS>(g, result, row0, column0, group, split);
-    write_tile<Format, COLUMNS>(g, result, row0, column0, group);
-    if (g.tiles != nullptr) write_moments<COLUMNS>(g, result, row0, column0);
+    if constexpr (SUMS) return write_gradient<Format, COLUMNS>(g, result, row0, column0, group);
+    write_tile<Format, COLUMNS>(g, result, row0, column0, group, [](auto...) {});
+    if (g.moments != nullptr) write_moments<COLUMNS>(g, result, row0, column0);
+}
+
+// Tiles of rows in one launch.
+int64_t tiles_of(const Gather& g) {
+    return (int64_t(g.images) * g.y.positions * g.x.positions + ROWS - 1) / ROWS;
 }
 
 template <class Format, int COLUMNS>
@@ -91,12 +101,15 @@ int launch_gather(const Gather& g, int groups, Stream stream) {
     constexpr size_t STAGE_BYTES = (ROWS + COLUMNS) * CHUNKS * 16 * STAGES;
     constexpr size_t RESULT_BYTES = ROWS * (COLUMNS + 8) * sizeof(float);
     constexpr size_t BYTES = STAGE_BYTES > RESULT_BYTES ? STAGE_BYTES : RESULT_BYTES;
-    int64_t rows = int64_t(g.images) * g.y.positions * g.x.positions;
-    if (rows == 0) return YOLO_OK;
-    int64_t tiles = (rows + ROWS - 1) / ROWS * ((g.columns + COLUMNS - 1) / COLUMNS);
+    if (tiles_of(g) == 0) return YOLO_OK;
+    int64_t tiles = tiles_of(g) * ((g.columns + COLUMNS - 1) / COLUMNS);
     dim3 grid(blocks_for(tiles, 1), unsigned(g.splits), unsigned(groups));
-    auto kernel =
-        pointwise(g) ? gather_kernel<Format, COLUMNS, true> : gather_kernel<Format, COLUMNS, false>;
+    bool stream_rows = pointwise(g);
+    auto kernel = stream_rows ? gather_kernel<Format, COLUMNS, true, false>
+                              : gather_kernel<Format, COLUMNS, false, false>;
+    if (g.sums != nullptr)
+        kernel = stream_rows ? gather_kernel<Format, COLUMNS, true, true>
+                             : gather_kernel<Format, COLUMNS, false, true>;
     int status = allow_shared(kernel, BYTES);
     if (status != YOLO_OK) return status;
     LAUNCH(kernel, grid, dim3(THREADS<COLUMNS>), BYTES, stream, g);
@@ -153,16 +166,28 @@ int forward(const YoloConv& call, Stream stream) {
     return launch_status();
 }
 
+int positions_of(int part, int h, int stride) {
+    return part < h ? (h - part + stride - 1) / stride : 0;
+}
+
 // The pixels h = position * stride + part: taps r with (part + pad - r * dilation) % stride == 0
 // reach them, at p = position + (part + pad - r * dilation) / stride. Such r lie period apart.
 Axis part_axis(int part, int h, int p, int r, int stride, int pad, int dilation) {
     int period = stride / greatest_common_divisor(stride, dilation), first = 0;
     while (first < period && (part + pad - first * dilation) % stride != 0) ++first;
     int taps = first < period && first < r ? (r - first + period - 1) / period : 0;
-    int positions = part < h ? (h - part + stride - 1) / stride : 0;
     int offset = taps > 0 ? (part + pad - first * dilation) / stride : 0;
-    return {positions, p, 1,      offset, -period * dilation / stride, taps, first,
-            period,    h, stride, part};
+    return {positions_of(part, h, stride),
+            p,
+            1,
+            offset,
+            -period * dilation / stride,
+            taps,
+            first,
+            period,
+            h,
+            stride,
+            part};
 }
 
 template <class Format>
@@ -178,12 +203,23 @@ int grad_x(const YoloConv& call, Stream stream) {
     g.target = call.x, g.target_pitch = call.x_strides.w;
     g.target_aligned = chunks_aligned<Format>(call.x, call.x_strides.w, g.columns, a.groups);
     g.activation = LINEAR;
+    g.residual = call.residual, g.residual_pitch = call.residual_pitch;
+    g.sums = static_cast<Sums<float>*>(call.tiles);
+    g.normed = {call.normed,
+                call.normed_pitch,
+                chunks_aligned<Format>(call.normed, call.normed_pitch, g.columns, a.groups),
+                call.mean,
+                call.rstd,
+                call.scale,
+                static_cast<const float*>(call.bias),
+                call.activation};
     for (int y = 0; y < a.stride_y; ++y)
         for (int x = 0; x < a.stride_x; ++x) {
             g.y = part_axis(y, a.h, a.p, a.r, a.stride_y, a.pad_y, a.dilation_y);
             g.x = part_axis(x, a.w, a.q, a.s, a.stride_x, a.pad_x, a.dilation_x);
             int status = launch_gather<Format>(g, a.groups, stream);
             if (status != YOLO_OK) return status;
+            g.first_tile += int(tiles_of(g));
         }
     return YOLO_OK;
 }
@@ -212,14 +248,22 @@ int yolo_cuda_conv_implicit_splits(const ConvShape* a, YoloType type) {
     YoloConv call = {};
     call.shape = *a, call.type = type;
     int columns = a->k / a->groups <= 64 ? 64 : 128;
-    int64_t blocks =
-        yolo_cuda_conv_implicit_tiles(a) * a->groups * ((a->k / a->groups + columns - 1) / columns);
+    int64_t blocks = yolo_cuda_conv_implicit_tiles(a, YOLO_FORWARD) * a->groups *
+                     ((a->k / a->groups + columns - 1) / columns);
     int64_t splits = WANTED_BLOCKS / blocks, most = depth_steps(call) / LEAST_STEPS;
     return int(splits < 1 || most < 1 ? 1 : splits < most ? splits : most);
 }
 
-int64_t yolo_cuda_conv_implicit_tiles(const ConvShape* a) {
-    return (int64_t(a->n) * a->p * a->q + ROWS - 1) / ROWS;
+int64_t yolo_cuda_conv_implicit_tiles(const ConvShape* a, YoloPass pass) {
+    auto tiles = [&](int64_t rows, int64_t columns) {
+        return (a->n * rows * columns + ROWS - 1) / ROWS;
+    };
+    if (pass == YOLO_FORWARD) return tiles(a->p, a->q);
+    int64_t all = 0;
+    for (int y = 0; y < a->stride_y; ++y)
+        for (int x = 0; x < a->stride_x; ++x)
+            all += tiles(positions_of(y, a->h, a->stride_y), positions_of(x, a->w, a->stride_x));
+    return all;
 }
 
 int yolo_cuda_conv_implicit(const YoloConv* call, YoloPass pass, void* stream) {

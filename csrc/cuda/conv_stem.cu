@@ -130,8 +130,8 @@ __global__ void __launch_bounds__(WARPS * 32) stem_forward_kernel(const Stem t) 
             }
         }
         __syncthreads();
-        write_tile<Format, COLUMNS>(t.g, result, tile * ROWS, column0, 0);
-        if (t.g.tiles != nullptr) write_moments<COLUMNS>(t.g, result, tile * ROWS, column0);
+        write_tile<Format, COLUMNS>(t.g, result, tile * ROWS, column0, 0, [](auto...) {});
+        if (t.g.moments != nullptr) write_moments<COLUMNS>(t.g, result, tile * ROWS, column0);
         __syncthreads();
     }
 }

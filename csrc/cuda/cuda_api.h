@@ -32,13 +32,20 @@ struct YoloConv {
     Strides y_strides;
     void* workspace;
     int64_t workspace_bytes;
-    // conv_implicit alone: y = activation(scale * conv + bias) + residual, each optional
+    // conv_implicit alone: y = activation(scale * conv + bias) + residual, each optional; grad_x is
+    // that of the convolution + residual.
     const float* scale;
     const void* residual;
     int64_t residual_pitch;  // elements from pixel to pixel
     int activation;          // number of an activation; LINEAR where none
     int splits;              // of the sum; 0: chosen for grad_weight, 1 for forward
-    void* tiles;             // forward: receives count, mean, spread of conv as float, or null
+    // Or null. forward: receives count, mean and spread of conv as float. grad_x: receives the sums
+    // of d and d * xhat for the normalisation and activation that made x of `normed`, d being the
+    // gradient before them: see norm_act.cu. Their values are scale, bias, mean, rstd, activation.
+    void* tiles;
+    const void* normed;
+    int64_t normed_pitch;
+    const float *mean, *rstd;
 };
 
 YOLO_CUDA_API const char* yolo_cuda_message(int status);
@@ -55,8 +62,9 @@ YOLO_CUDA_API int yolo_cuda_conv_im2col(const YoloConv* call, YoloPass pass, voi
 // grad_weight is written as float (k, r, s, c).
 YOLO_CUDA_API int64_t yolo_cuda_conv_implicit_workspace(const YoloConv* call, YoloPass pass);
 YOLO_CUDA_API int yolo_cuda_conv_implicit(const YoloConv* call, YoloPass pass, void* stream);
-// How many tiles of pixels the forward pass has: YoloConv::tiles is [tile][filter] of 3 floats.
-YOLO_CUDA_API int64_t yolo_cuda_conv_implicit_tiles(const ConvShape* shape);
+// How many tiles of pixels forward or grad_x has: YoloConv::tiles is [tile][filter] of 3 floats, or
+// [tile][channel] of 2.
+YOLO_CUDA_API int64_t yolo_cuda_conv_implicit_tiles(const ConvShape* shape, YoloPass pass);
 // How many splits of the forward sum fill the chip where pixels and filters are few. The parts are
 // added in one fixed order; statistics (tiles) are not taken from split sums.
 YOLO_CUDA_API int yolo_cuda_conv_implicit_splits(const ConvShape* shape, YoloType type);
@@ -80,8 +88,7 @@ struct YoloRows {
 // Per-channel values are float, or double where type is double. training: mean and rstd are taken
 // from x and written; else they are read (null: 0 and 1). Null scale, bias: 1 and 0. Sums of the
 // gradient are taken where grad_bias is not null, and go into grad_x when training. Without y, or
-// without grad_x, a call takes its sums alone. With tiles the mean is that of the convolution's
-// float sums.
+// without grad_x, a call takes its sums alone. With tiles, those of a convolution's float results.
 struct YoloNorm {
     int64_t rows;
     int channels;
@@ -93,7 +100,8 @@ struct YoloNorm {
     void *grad_scale, *grad_bias;
     void* workspace;
     double momentum, eps;
-    const void* tiles;  // training: statistics of x from its convolution, or null
+    // What a convolution left of x (forward, training) or of grad_y (backward), or null.
+    const void* tiles;
     int64_t tile_count;
 };
 YOLO_CUDA_API int64_t yolo_cuda_norm_workspace(int64_t rows, int channels);

@@ -20,6 +20,15 @@ struct Axis {
     int target_size, target_step, target_first;  // where a position lands in the output
 };
 
+// The normalisation and activation whose output is what grad_x is the gradient of.
+struct Normed {
+    const void* x;
+    int64_t pitch;
+    bool aligned;
+    const float *mean, *rstd, *scale, *bias;
+    int activation;
+};
+
 struct Gather {
     Axis y, x;
     int images, channels, columns;  // of one group
@@ -34,7 +43,10 @@ struct Gather {
     const void* residual;
     int64_t residual_pitch;
     int activation;
-    Moments<float>* tiles;  // [row tile][filter of all groups], or null
+    Moments<float>* moments;  // [row tile][filter of all groups], or null
+    Sums<float>* sums;        // the same of grad_x, or null
+    int first_tile;           // of this launch
+    Normed normed;
     // The sum split along its depth: partial sums, [split][pixel][filter of all groups].
     int splits;
     float* partial;

@@ -9,7 +9,9 @@
 // Sums: a block takes 32 channels of a range of rows; ranges are merged in one fixed order. The
 // spread is summed around the first value of the range and merged by Chan's rule: no difference of
 // large numbers. Without statistics (evaluation) grad_x = scale * rstd * d.
-#include "activation.cuh"
+#include <type_traits>
+
+#include "channel.cuh"
 #include "cuda_api.h"
 #include "moments.cuh"
 #include "pixels.cuh"
@@ -60,13 +62,13 @@ __global__ void moments_kernel(YoloNorm t, Ranges ranges, Moments<typename Compu
 // Many tiles (of a convolution) become few: a block merges MERGED tiles of 32 channels.
 constexpr int MERGED = 256;
 
-__global__ void merge_kernel(const Moments<float>* tiles, int64_t count, int channels,
-                             Moments<float>* out) {
-    SHARED(Moments<float>, lines, [LINES][CHANNELS]);
+template <class Part>
+__global__ void merge_kernel(const Part* tiles, int64_t count, int channels, Part* out) {
+    SHARED(Part, lines, [LINES][CHANNELS]);
     int c = int(blockIdx.x) * CHANNELS + int(threadIdx.x);
     int64_t begin = int64_t(blockIdx.y) * MERGED;
     int64_t end = begin + MERGED < count ? begin + MERGED : count;
-    Moments<float> all = {0, 0, 0};
+    Part all = {};
     for (int64_t tile = begin + threadIdx.y; tile < end && c < channels; tile += LINES)
         all.merge(load(tiles + tile * channels + c));
     lines[threadIdx.y][threadIdx.x] = all;
@@ -95,23 +97,9 @@ __global__ void statistics_kernel(YoloNorm t, int ranges, const Moments<N>* part
 }
 
 template <class N>
-struct Channel {
-    N mean, rstd, scale, bias;
-
-    __device__ __forceinline__ Channel(const YoloNorm& t, int c) {
-        mean = t.mean ? load(static_cast<const N*>(t.mean) + c) : N(0);
-        rstd = t.rstd ? load(static_cast<const N*>(t.rstd) + c) : N(1);
-        scale = t.scale ? load(static_cast<const N*>(t.scale) + c) : N(1);
-        bias = t.bias ? load(static_cast<const N*>(t.bias) + c) : N(0);
-    }
-    __device__ __forceinline__ N hat(N x) const { return (x - mean) * rstd; }
-    __device__ __forceinline__ N input(N x) const { return hat(x) * scale + bias; }
-    // d: the gradient at the input of the activation
-    __device__ __forceinline__ N gradient(int activation, N x, N grad_y) const {
-        N u = input(x);
-        return grad_y * activation_gradient(activation, u, activate(activation, u));
-    }
-};
+__device__ __forceinline__ Channel<N> channel_of(const YoloNorm& t, int c) {
+    return {t.mean, t.rstd, t.scale, t.bias, c};
+}
 
 template <class T, int COUNT>
 __global__ void __launch_bounds__(THREADS) apply_kernel(YoloNorm t) {
@@ -125,7 +113,7 @@ __global__ void __launch_bounds__(THREADS) apply_kernel(YoloNorm t) {
     x.load_from(row_of<T>(t.x, row) + c0);
     if (t.residual.data != nullptr) residual.load_from(row_of<T>(t.residual, row) + c0);
     UNROLL for (int j = 0; j < COUNT; ++j) {
-        N y = activate(t.activation, Channel<N>(t, c0 + j).input(x.at[j]));
+        N y = activate(t.activation, channel_of<N>(t, c0 + j).input(x.at[j]));
         x.at[j] = t.residual.data != nullptr ? y + residual.at[j] : y;
     }
     x.store_to(row_of<T>(t.y, row) + c0);
@@ -133,42 +121,36 @@ __global__ void __launch_bounds__(THREADS) apply_kernel(YoloNorm t) {
 
 // Sums of d and of d * xhat over a range of rows.
 template <class T>
-__global__ void sums_kernel(YoloNorm t, Ranges ranges, typename Compute<T>::type* out) {
+__global__ void sums_kernel(YoloNorm t, Ranges ranges, Sums<typename Compute<T>::type>* out) {
     using N = typename Compute<T>::type;
-    SHARED(N, lines, [2][LINES][CHANNELS]);
+    SHARED(Sums<N>, lines, [LINES][CHANNELS]);
     int c = int(blockIdx.x) * CHANNELS + int(threadIdx.x);
     int64_t begin = blockIdx.y * ranges.rows_each, end = begin + ranges.rows_each;
     if (end > t.rows) end = t.rows;
-    N sum = 0, sum_hat = 0;
+    Sums<N> all = {};
     if (c < t.channels) {
-        Channel<N> channel(t, c);
+        Channel<N> channel = channel_of<N>(t, c);
         for (int64_t row = begin + threadIdx.y; row < end; row += LINES) {
             N x = widen(load(row_of<T>(t.x, row) + c));
             N d = channel.gradient(t.activation, x, widen(load(row_of<T>(t.grad_y, row) + c)));
-            sum += d;
-            sum_hat += d * channel.hat(x);
+            all.merge({d, d * channel.hat(x)});
         }
     }
-    lines[0][threadIdx.y][threadIdx.x] = sum;
-    lines[1][threadIdx.y][threadIdx.x] = sum_hat;
+    lines[threadIdx.y][threadIdx.x] = all;
     __syncthreads();
-    if (threadIdx.y >= 2 || c >= t.channels) return;
-    N total = 0;
-    for (int line = 0; line < LINES; ++line) total += lines[threadIdx.y][line][threadIdx.x];
-    store(out + (int64_t(blockIdx.y) * 2 + threadIdx.y) * t.channels + c, total);
+    if (threadIdx.y != 0 || c >= t.channels) return;
+    for (int line = 1; line < LINES; ++line) all.merge(lines[line][threadIdx.x]);
+    store(out + int64_t(blockIdx.y) * t.channels + c, all);
 }
 
 template <class N>
-__global__ void add_sums_kernel(YoloNorm t, int ranges, const N* partial) {
+__global__ void add_sums_kernel(YoloNorm t, int ranges, const Sums<N>* partial) {
     int c = int(blockIdx.x * blockDim.x + threadIdx.x);
     if (c >= t.channels) return;
-    N sum = 0, sum_hat = 0;
-    for (int i = 0; i < ranges; ++i) {
-        sum += load(partial + int64_t(i) * 2 * t.channels + c);
-        sum_hat += load(partial + (int64_t(i) * 2 + 1) * t.channels + c);
-    }
-    store(static_cast<N*>(t.grad_bias) + c, sum);
-    store(static_cast<N*>(t.grad_scale) + c, sum_hat);
+    Sums<N> all = load(partial + c);
+    for (int i = 1; i < ranges; ++i) all.merge(load(partial + int64_t(i) * t.channels + c));
+    store(static_cast<N*>(t.grad_bias) + c, all.d);
+    store(static_cast<N*>(t.grad_scale) + c, all.d_hat);
 }
 
 template <class T, int COUNT>
@@ -183,7 +165,7 @@ __global__ void __launch_bounds__(THREADS) grad_x_kernel(YoloNorm t) {
     x.load_from(row_of<T>(t.x, row) + c0);
     grad.load_from(row_of<T>(t.grad_y, row) + c0);
     UNROLL for (int j = 0; j < COUNT; ++j) {
-        Channel<N> channel(t, c0 + j);
+        Channel<N> channel = channel_of<N>(t, c0 + j);
         N d = channel.gradient(t.activation, x.at[j], grad.at[j]);
         if (t.training) {
             N sum = load(static_cast<const N*>(t.grad_bias) + c0 + j);
@@ -199,40 +181,39 @@ unsigned channel_blocks(const YoloNorm& t) {
     return blocks_for(t.channels, CHANNELS);
 }
 
-// From what a convolution left in t.tiles: no pass over x.
-void merge_statistics(const YoloNorm& t, Stream stream) {
-    auto* partial = static_cast<const Moments<float>*>(t.tiles);
+// The last step of a sum over rows: `last` merges what is known of some ranges of them. From what
+// a convolution left in t.tiles, without a pass over x, or from that of `first`, which takes a
+// pass.
+template <class N, template <class> class Part, class First>
+void merge_ranges(const YoloNorm& t, Stream stream, First first,
+                  void (*last)(YoloNorm, int, const Part<N>*)) {
+    auto* room = static_cast<Part<N>*>(t.workspace);
+    const Part<N>* partial = room;
     int64_t count = t.tile_count;
-    if (count > MERGED) {
-        int64_t groups = (count + MERGED - 1) / MERGED;
-        auto* merged = static_cast<Moments<float>*>(t.workspace);
-        LAUNCH(merge_kernel, dim3(channel_blocks(t), unsigned(groups)), dim3(CHANNELS, LINES), 0,
-               stream, partial, count, t.channels, merged);
-        partial = merged, count = groups;
+    if (t.tiles == nullptr) {
+        Ranges ranges = ranges_of(t.rows);
+        count = ranges.count;
+        LAUNCH(first, dim3(channel_blocks(t), ranges.count), dim3(CHANNELS, LINES), 0, stream, t,
+               ranges, room);
+    } else if constexpr (std::is_same_v<N, float>) {  // no convolution leaves tiles of doubles
+        partial = static_cast<const Part<N>*>(t.tiles);
+        if (count > MERGED) {
+            int64_t groups = (count + MERGED - 1) / MERGED;
+            auto merge = merge_kernel<Part<N>>;
+            LAUNCH(merge, dim3(channel_blocks(t), unsigned(groups)), dim3(CHANNELS, LINES), 0,
+                   stream, partial, count, t.channels, room);
+            partial = room, count = groups;
+        }
     }
-    auto last = statistics_kernel<float>;
     LAUNCH(last, dim3(blocks_for(t.channels, THREADS)), dim3(THREADS), 0, stream, t, int(count),
-           partial);
-}
-
-template <class T>
-void take_statistics(const YoloNorm& t, Stream stream) {
-    using N = typename Compute<T>::type;
-    if (t.tiles != nullptr) return merge_statistics(t, stream);
-    Ranges ranges = ranges_of(t.rows);
-    auto* partial = static_cast<Moments<N>*>(t.workspace);
-    auto first = moments_kernel<T>;
-    LAUNCH(first, dim3(channel_blocks(t), ranges.count), dim3(CHANNELS, LINES), 0, stream, t,
-           ranges, partial);
-    auto second = statistics_kernel<N>;
-    LAUNCH(second, dim3(blocks_for(t.channels, THREADS)), dim3(THREADS), 0, stream, t, ranges.count,
            partial);
 }
 
 template <class T>
 int forward(const YoloNorm& t, Stream stream) {
     if (t.rows == 0) return YOLO_OK;
-    if (t.training) take_statistics<T>(t, stream);
+    using N = typename Compute<T>::type;
+    if (t.training) merge_ranges<N, Moments>(t, stream, moments_kernel<T>, statistics_kernel<N>);
     if (t.y.data == nullptr) return launch_status();
     bool wide =
         packs<T>(t.x, t.channels) && packs<T>(t.y, t.channels) && packs<T>(t.residual, t.channels);
@@ -243,22 +224,11 @@ int forward(const YoloNorm& t, Stream stream) {
 }
 
 template <class T>
-void sum_gradients(const YoloNorm& t, Stream stream) {
-    using N = typename Compute<T>::type;
-    Ranges ranges = ranges_of(t.rows);
-    auto* partial = static_cast<N*>(t.workspace);
-    auto first = sums_kernel<T>;
-    LAUNCH(first, dim3(channel_blocks(t), ranges.count), dim3(CHANNELS, LINES), 0, stream, t,
-           ranges, partial);
-    auto second = add_sums_kernel<N>;
-    LAUNCH(second, dim3(blocks_for(t.channels, THREADS)), dim3(THREADS), 0, stream, t, ranges.count,
-           partial);
-}
-
-template <class T>
 int backward(const YoloNorm& t, Stream stream) {
     if (t.rows == 0) return YOLO_OK;
-    if (t.grad_bias != nullptr) sum_gradients<T>(t, stream);
+    using N = typename Compute<T>::type;
+    if (t.grad_bias != nullptr)
+        merge_ranges<N, Sums>(t, stream, sums_kernel<T>, add_sums_kernel<N>);
     if (t.grad_x.data == nullptr) return launch_status();
     bool wide = packs<T>(t.x, t.channels) && packs<T>(t.grad_y, t.channels) &&
                 packs<T>(t.grad_x, t.channels);
@@ -278,7 +248,8 @@ bool acceptable(const YoloNorm& t) {
 }  // namespace
 
 int64_t yolo_cuda_norm_workspace(int64_t rows, int channels) {
-    // tiles of a convolution have as many rows as the shortest range
+    // Tiles of a convolution have as many rows as the shortest range, but for the last of each part
+    // of a strided one; their sums need a third of this room.
     int64_t ranges = ranges_of(rows).count, merged = rows / LEAST_ROWS / MERGED + 1;
     return (ranges > merged ? ranges : merged) * channels * int64_t(sizeof(Moments<double>));
 }

@@ -1,7 +1,7 @@
 // What becomes of a finished tile, 128 pixels x COLUMNS filters of float sums in shared memory,
 // each row COLUMNS + 8 floats from the next: the epilogue and the store, and the statistics.
 #pragma once
-#include "activation.cuh"
+#include "channel.cuh"
 #include "gather.cuh"
 #include "implicit.h"
 
@@ -13,10 +13,11 @@ __device__ __forceinline__ float finish(const Gather& g, int filter, float sum) 
     return activate(g.activation, sum);
 }
 
-// target = activation(scale * sum + bias) + residual, one chunk of channels a thread.
-template <class Format, int COLUMNS>
-__device__ void write_tile(const Gather& g, const float* tile, int64_t row0, int column0,
-                           int group) {
+// target = activation(scale * sum + bias) + residual, one chunk of channels a thread, the same
+// channels in every row. Calls see(pixel, values) for each chunk, values being the target's.
+template <class Format, int COLUMNS, class See>
+__device__ __forceinline__ void write_tile(const Gather& g, const float* tile, int64_t row0,
+                                           int column0, int group, See see) {
     using Storage = typename Format::Storage;
     constexpr int PITCH = COLUMNS + 8, PER_ROW = COLUMNS / Format::CHUNK;
     int64_t rows = int64_t(g.images) * g.y.positions * g.x.positions;
@@ -34,6 +35,7 @@ __device__ void write_tile(const Gather& g, const float* tile, int64_t row0, int
         if (residual != nullptr) residual += pixel * g.residual_pitch + filter;
         const float* from = tile + i / PER_ROW * PITCH + i % PER_ROW * Format::CHUNK;
         Chunk<Format> chunk;
+        float values[Format::CHUNK] = {};
         UNROLL for (int e = 0; e < Format::CHUNK; e += 4) {
             union {
                 float4 all;
@@ -44,9 +46,11 @@ __device__ void write_tile(const Gather& g, const float* tile, int64_t row0, int
                 if (column + e + i >= g.columns) continue;
                 float value = finish(g, filter + e + i, sum.one[i]);
                 if (residual != nullptr) value += widen(load(residual + e + i));
+                values[e + i] = value;
                 chunk.element[e + i] = rounded<Storage>(value);
             }
         }
+        see(pixel, values);
         if (g.target_aligned && column + Format::CHUNK <= g.columns) {
             store(reinterpret_cast<uint4*>(target), chunk.all);
             continue;
@@ -112,7 +116,69 @@ __device__ void write_moments(const Gather& g, const float* tile, int64_t row0, 
     if (half == 1 || column0 + column >= g.columns) return;
     all.merge(halves[column]);
     int64_t filters = int64_t(gridDim.z) * g.columns;
-    store(g.tiles + row0 / ROWS * filters + blockIdx.z * g.columns + column0 + column, all);
+    store(g.moments + row0 / ROWS * filters + blockIdx.z * g.columns + column0 + column, all);
+}
+
+// Sums over rows of the tile for one chunk of channels: of d, the gradient before normalisation and
+// activation, and of d * xhat.
+template <class Format>
+struct ChunkSums {
+    using Storage = typename Format::Storage;
+    static constexpr int CHUNK = Format::CHUNK;
+    int first, count;  // channels of the chunk that exist
+    float sum[2][CHUNK] = {};
+
+    __device__ __forceinline__ ChunkSums(const Gather& g, int group, int column)
+        : first(group * g.columns + column), count(g.columns - column) {}
+
+    __device__ __forceinline__ void add(const Normed& t, int64_t pixel,
+                                        const float (&grad)[CHUNK]) {
+        const Storage* from = static_cast<const Storage*>(t.x) + pixel * t.pitch + first;
+        Chunk<Format> x = {};
+        if (t.aligned && count >= CHUNK) {
+            x.all = load(reinterpret_cast<const uint4*>(from));
+        } else {
+            UNROLL for (int e = 0; e < CHUNK; ++e) {
+                if (e < count) x.element[e] = load(from + e);
+            }
+        }
+        UNROLL for (int e = 0; e < CHUNK; ++e) {
+            if (e >= count) continue;
+            Channel<float> channel(t.mean, t.rstd, t.scale, t.bias, first + e);
+            float value = widen(x.element[e]), d = channel.gradient(t.activation, value, grad[e]);
+            sum[0][e] += d;
+            sum[1][e] += d * channel.hat(value);
+        }
+    }
+};
+
+// write_tile, and the sums of this tile, over its rows in one fixed order.
+template <class Format, int COLUMNS>
+__device__ __forceinline__ void write_gradient(const Gather& g, float* tile, int64_t row0,
+                                               int column0, int group) {
+    constexpr int PER_ROW = COLUMNS / Format::CHUNK, LINES = THREADS<COLUMNS> / PER_ROW;
+    static_assert(THREADS<COLUMNS> % PER_ROW == 0, "a thread has one chunk of channels");
+    static_assert(THREADS<COLUMNS> == 2 * COLUMNS, "two threads a column");
+    int line = int(threadIdx.x) / PER_ROW, at = int(threadIdx.x) % PER_ROW * Format::CHUNK;
+    ChunkSums<Format> mine(g, group, column0 + at);
+    write_tile<Format, COLUMNS>(g, tile, row0, column0, group,
+                                [&](int64_t pixel, const float (&values)[Format::CHUNK]) {
+                                    mine.add(g.normed, pixel, values);
+                                });
+    __syncthreads();  // the tile has been read: its memory takes the sums of each line
+    UNROLL for (int which = 0; which < 2; ++which) {
+        UNROLL for (int e = 0; e < Format::CHUNK; ++e)
+            store_shared(tile + (which * LINES + line) * COLUMNS + at + e, mine.sum[which][e]);
+    }
+    __syncthreads();
+    int which = int(threadIdx.x) / COLUMNS, column = int(threadIdx.x) % COLUMNS;
+    if (column0 + column >= g.columns) return;
+    float all = 0;
+    for (int i = 0; i < LINES; ++i)
+        all += load_shared(tile + (which * LINES + i) * COLUMNS + column);
+    int64_t channels = int64_t(gridDim.z) * g.columns;
+    Sums<float>* out = g.sums + (g.first_tile + row0 / ROWS) * channels + group * g.columns;
+    store(which == 0 ? &out[column0 + column].d : &out[column0 + column].d_hat, all);
 }
 
 // The forward pass as far as its output goes: positions, target and epilogue.
@@ -128,7 +194,7 @@ Gather output_of(const YoloConv& call) {
     g.scale = call.scale, g.bias = static_cast<const float*>(call.bias);
     g.residual = call.residual, g.residual_pitch = call.residual_pitch;
     g.activation = call.activation;
-    g.tiles = static_cast<Moments<float>*>(call.tiles);
+    g.moments = static_cast<Moments<float>*>(call.tiles);
     return g;
 }
 

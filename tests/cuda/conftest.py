@@ -8,13 +8,15 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
-from yolo.ops.cuda import Kernels
+from yolo.ops import shapes
+from yolo.ops.cuda import Kernels, operators
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
@@ -138,6 +140,50 @@ def any_order(request, machine):
     machine.set_order(request.param)
     yield machine.kernels
     machine.set_order("forward")
+
+
+# where yolo.ops calls the operators by
+CALLS = {
+    "conv2d_forward": ["conv._forward", "pending._convolve"],
+    "conv2d_grad_x": ["conv._grad_x"],
+    "conv2d_grad_weight": ["conv._grad_weight", "pending._grad_weight"],
+    "conv2d_statistics": ["pending._conv_statistics"],
+    "batch_statistics": ["norm._statistics"],
+    "norm_act_forward": ["norm._forward", "pending._forward"],
+    "norm_act_backward": ["norm._backward", "pending._backward"],
+    "conv2d_grad_norm_act": ["pending._grad_norm_act"],
+    "bias_act_forward": ["activation._forward"],
+    "bias_act_backward": ["activation._backward"],
+    "prelu_forward": ["prelu._forward"],
+    "prelu_backward": ["prelu._backward"],
+    "channel_sums": ["activation.channel_sums", "conv.channel_sums"],
+    "maxpool_forward": ["pool._maxpool"],
+    "maxpool_backward": ["pool._maxpool_backward"],
+    "avgpool_forward": ["pool._avgpool"],
+    "avgpool_backward": ["pool._avgpool_backward"],
+    "upsample": ["upsample._resize"],
+    "reorg": ["reorg._permute"],
+    "roi_align_forward": ["roi._align"],
+    "roi_align_backward": ["roi._align_backward"],
+    "roi_pool_forward": ["roi._pool"],
+    "roi_pool_backward": ["roi._pool_backward"],
+}
+
+
+@pytest.fixture
+def device(machine, kernels, monkeypatch):
+    """Where tensors must be for yolo.ops to run the CUDA kernels."""
+    monkeypatch.setattr(operators, "kernels", lambda: kernels)
+    monkeypatch.setattr("yolo.ops.update.kernels", lambda: kernels)
+    if machine.emulated:
+        monkeypatch.setattr(shapes, "HALF_DEVICES", {"cpu", "cuda"})
+        assert set(CALLS) == set(operators.IMPLEMENTATIONS)
+        for name, places in CALLS.items():
+            for place in places:
+                module, attribute = place.split(".")
+                module = sys.modules[f"yolo.ops.{module}"]
+                monkeypatch.setattr(module, attribute, operators.IMPLEMENTATIONS[name])
+    return machine.device
 
 
 @pytest.fixture(autouse=True)

@@ -63,8 +63,13 @@ void convolve(ConvShape a, YoloType type, int64_t (*workspace)(const YoloConv*, 
     call.splits = 2;
     bool tensor_cores = workspace != im2col_workspace && workspace != yolo_cuda_depthwise_workspace;
     bool stem = workspace == yolo_cuda_conv_stem_workspace;
-    std::vector<float> tiles(tensor_cores ? size_t(yolo_cuda_conv_implicit_tiles(&a)) * a.k * 3
-                                          : 0);
+    auto tile_count = [&](YoloPass pass) {
+        return size_t(yolo_cuda_conv_implicit_tiles(&a, pass));
+    };
+    std::vector<float> tiles(tile_count(YOLO_FORWARD) * a.k * 3 +
+                             tile_count(YOLO_GRAD_X) * a.c * 2);
+    Buffer normed(int64_t(a.n) * a.c * a.h * a.w, type);
+    std::vector<float> channels(size_t(a.c), 0.5f);
     for (YoloPass pass : {YOLO_FORWARD, YOLO_GRAD_X, YOLO_GRAD_WEIGHT}) {
         if (stem && pass == YOLO_GRAD_X) continue;
         call.weight = pass == YOLO_GRAD_WEIGHT ? grad_weight.data() : weight.data();
@@ -72,10 +77,15 @@ void convolve(ConvShape a, YoloType type, int64_t (*workspace)(const YoloConv*, 
         std::vector<char> room(size_t(call.workspace_bytes));
         call.workspace = room.data();
         check(run(&call, pass, nullptr), what);
-        if (pass != YOLO_FORWARD || !tensor_cores) continue;
-        call.tiles = tiles.data();  // the same without splits, with statistics
-        check(run(&call, pass, nullptr), what);
-        call.tiles = nullptr;
+        if (pass == YOLO_GRAD_WEIGHT || !tensor_cores) continue;
+        YoloConv more = call;  // the same without splits, with statistics or gradient sums
+        more.tiles = tiles.data();
+        if (pass == YOLO_GRAD_X) {
+            more.normed = more.residual = normed.data();
+            more.normed_pitch = more.residual_pitch = a.c;
+            more.scale = more.mean = more.rstd = channels.data(), more.bias = channels.data();
+        }
+        check(run(&more, pass, nullptr), what);
     }
 }
 

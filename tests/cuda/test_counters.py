@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from yolo.ops.cuda.choose import fits_stem
+from yolo.ops.cuda.structs import GRAD_X
 from yolo.ops.shapes import conv_shape
 
 GOLDEN = Path(__file__).with_name("counters.json")
@@ -61,6 +62,8 @@ def runs(kernels, dtype, case):
     )
     x, grad_y = aligned(n, c, h, w, dtype=dtype), aligned(n, k, a.p, a.q, dtype=dtype)
     weight = aligned(k, c, size, size, dtype=dtype)
+    sums = kernels.implicit_tiles(a, x.device, GRAD_X)
+    channels = [aligned(1, c, 1, 1, dtype=torch.float32).view(-1) for _ in range(4)]
     found = {
         "forward": lambda: kernels.implicit_forward(a, x, weight),
         "forward, 3 splits": lambda: kernels.implicit_forward(a, x, weight, splits=3),
@@ -68,6 +71,9 @@ def runs(kernels, dtype, case):
             a, x, weight, tiles=kernels.implicit_tiles(a, x.device)
         ),
         "grad_x": lambda: kernels.implicit_grad_x(a, grad_y, weight),
+        "grad_x, sums": lambda: kernels.implicit_grad_x(
+            a, grad_y, weight, None, (x, *channels, "leaky"), sums
+        ),
         "grad_weight": lambda: kernels.implicit_grad_weight(a, x, grad_y, splits=1),
         "grad_weight, 2 splits": lambda: kernels.implicit_grad_weight(a, x, grad_y, splits=2),
     }

@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -11,54 +10,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from yolo import cfg, ops
 from yolo.network import Network
-from yolo.ops import PrecisionError, ShapeError, precision, precision_for, shapes
+from yolo.ops import PrecisionError, ShapeError, precision, precision_for
 from yolo.ops.cuda import choose, operators
 from yolo.ops.precision import WORDS, half_type
 from yolo.ops.shapes import conv_shape
 from yolo.optimizer import DarknetSGD
 from yolo.train.scale import LossScale
-
-# where yolo.ops calls the operators by
-CALLS = {
-    "conv2d_forward": ["conv._forward"],
-    "conv2d_grad_x": ["conv._grad_x"],
-    "conv2d_grad_weight": ["conv._grad_weight"],
-    "conv2d_statistics": ["norm._conv_statistics"],
-    "batch_statistics": ["norm._statistics"],
-    "norm_act_forward": ["norm._forward"],
-    "norm_act_backward": ["norm._backward"],
-    "bias_act_forward": ["activation._forward"],
-    "bias_act_backward": ["activation._backward"],
-    "prelu_forward": ["prelu._forward"],
-    "prelu_backward": ["prelu._backward"],
-    "channel_sums": ["activation.channel_sums", "conv.channel_sums"],
-    "maxpool_forward": ["pool._maxpool"],
-    "maxpool_backward": ["pool._maxpool_backward"],
-    "avgpool_forward": ["pool._avgpool"],
-    "avgpool_backward": ["pool._avgpool_backward"],
-    "upsample": ["upsample._resize"],
-    "reorg": ["reorg._permute"],
-    "roi_align_forward": ["roi._align"],
-    "roi_align_backward": ["roi._align_backward"],
-    "roi_pool_forward": ["roi._pool"],
-    "roi_pool_backward": ["roi._pool_backward"],
-}
-
-
-@pytest.fixture
-def device(machine, kernels, monkeypatch):
-    """Where tensors must be for yolo.ops to run the CUDA kernels."""
-    monkeypatch.setattr(operators, "kernels", lambda: kernels)
-    monkeypatch.setattr("yolo.ops.update.kernels", lambda: kernels)
-    if machine.emulated:
-        monkeypatch.setattr(shapes, "HALF_DEVICES", {"cpu", "cuda"})
-        assert set(CALLS) == set(operators.IMPLEMENTATIONS)
-        for name, places in CALLS.items():
-            for place in places:
-                module, attribute = place.split(".")
-                module = sys.modules[f"yolo.ops.{module}"]
-                monkeypatch.setattr(module, attribute, operators.IMPLEMENTATIONS[name])
-    return machine.device
 
 
 def compare(function, *tensors, limit=1e-5):
@@ -409,8 +366,9 @@ def test_fake_results_lie_as_the_kernels_leave_them(device):
         "bias_act_forward": (x, c, "leaky"),
         "bias_act_backward": (x, x, None, "leaky"),
         "batch_statistics": (x, c.clone(), c.clone(), 0.01, 1e-5),
-        "norm_act_forward": (x, c, c, c, c, "swish"),
+        "norm_act_forward": (x, c, c, c, c, "swish", x),
         "norm_act_backward": (x, x, c, c, c, c, True, "swish"),
+        "conv2d_grad_norm_act": (grad_y, weight, *geometry, x, x, c, c, c, c, True, "swish"),
         "maxpool_forward": (x, [2, 2], [2, 2], [0, 0], True),
         "maxpool_backward": (torch.randn(2, 8, 3, 2), at, [6, 4], [2, 2], [2, 2], [0, 0]),
         "avgpool_forward": (x,),

@@ -10,11 +10,11 @@ from ..ops import (
     Packed,
     begins_packed,
     bias_act,
-    conv2d,
     conv2d_act,
     conv_batch_norm_act,
     conv_bias_act,
     conv_norm_act,
+    convolved,
     fits_packed,
 )
 from .batchnorm import EPS, rolling_buffers
@@ -34,6 +34,8 @@ ABSENT = {
 
 class Convolutional(Layer):
     """Convolution, batch normalisation or bias, activation."""
+
+    writes = True
 
     def __init__(self, section, place):
         super().__init__(section, place)
@@ -116,7 +118,7 @@ class Convolutional(Layer):
                 x, self.weight, channels, rolling, self.training, self.activation, how, eps=EPS
             )
         if self.training:
-            return bias_act(conv2d(x, self.weight, None, *how), self.bias, self.activation)
+            return bias_act(convolved(x, self.weight, how), self.bias, self.activation)
         return conv2d_act(x, self.weight, self.bias, self.activation, *how)
 
     def stored(self):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from ..ops import ACTIVATIONS, Packed, activate, packed
+from ..ops import ACTIVATIONS, Packed, Pending, activate, packed
 from .layer import Layer, times
 
 WEIGHTS = {"none": None, "per_feature": 1, "per_layer": 1, "per_channel": None}
@@ -50,6 +50,10 @@ class Shortcut(Layer):
     def packs(self):
         same = all(shape[0] == self.out_shape[0] for shape in self.in_shapes)
         return same and self.weight is None and self.activation == "linear"
+
+    @property
+    def writes(self):
+        return self.packs
 
     def forward(self, x, *sources):
         sources = [_sampled(source, x) for source in sources]
@@ -97,6 +101,8 @@ def _add(x, source):
     """x + source over the channels that both have."""
     if isinstance(x, Packed):
         return packed.add(x, source)
+    if isinstance(x, Pending):
+        return x.plus(source)
     channels = min(x.shape[1], source.shape[1])
     if channels == x.shape[1]:
         return x + source[:, :channels]

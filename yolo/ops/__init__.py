@@ -4,14 +4,16 @@ from .activation import ACTIVATIONS, activate, bias_act
 from .backend import BACKENDS, backend, current_backend
 from .conv import conv2d, conv2d_act
 from .conv1d import conv1d
+from .conv_norm import conv_batch_norm_act, convolved
 from .cross_norm import cross_batch_norm_act
 from .cuda import CudaError
 from .linear import linear
-from .norm import batch_norm_act, conv_batch_norm_act
+from .norm import batch_norm_act
 from .packed import Packed, layout, unpack
 from .packed import begins as begins_packed
 from .packed_conv import conv_bias_act, conv_norm_act
 from .packed_conv import fits as fits_packed
+from .pending import Pending
 from .pool import avgpool, maxpool2d
 from .precision import PrecisionError, precision, precision_for
 from .prelu import prelu
@@ -26,6 +28,7 @@ __all__ = [
     "BACKENDS",
     "CudaError",
     "Packed",
+    "Pending",
     "PrecisionError",
     "ShapeError",
     "activate",
@@ -40,6 +43,7 @@ __all__ = [
     "conv_batch_norm_act",
     "conv_bias_act",
     "conv_norm_act",
+    "convolved",
     "cross_batch_norm_act",
     "current_backend",
     "fits_packed",

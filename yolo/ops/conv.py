@@ -17,7 +17,7 @@ from . import winograd
 from .activation import activate, channel_sums, check_activation
 from .backend import uses_torch
 from .formulas import NATIVE_ACTIVATIONS
-from .grad import first_order
+from .grad import first_order, wants_grad
 from .native import activation_codes, blas_threads, conv_plan, library, native_conv_shape
 from .operator import operator, result
 from .precision import narrowed, precision, sum_type
@@ -54,10 +54,6 @@ def conv2d_act(x, weight, bias, activation, stride=1, padding=0, dilation=1, gro
 
 def _like(bias, x):
     return None if bias is None else bias.to(x.dtype)
-
-
-def wants_grad(*tensors):
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 class _Conv2d(torch.autograd.Function):

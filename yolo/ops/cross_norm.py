@@ -15,7 +15,7 @@ import torch
 
 from .activation import activate, check_activation
 from .backend import uses_torch
-from .norm import _activated
+from .norm import normalised
 from .shared_norm import rolling_pair, shares
 
 
@@ -33,7 +33,7 @@ def cross_batch_norm_act(
     mean, var = crossed[0].clone(), _variance(*crossed[:2])
     if uses_torch():
         return activate(_twin(x, scale, bias, mean, var, eps), activation)
-    return _activated(x, scale, bias, mean, torch.rsqrt(var + eps), None, True, activation)
+    return normalised(x, scale, bias, mean, torch.rsqrt(var + eps), None, True, activation)
 
 
 def _variance(mean, square):

@@ -5,6 +5,11 @@ import functools
 import torch
 
 
+def wants_grad(*tensors):
+    """Whether a function of these tensors, None among them, is to be differentiated."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
 class _Refuse(torch.autograd.Function):
     """Passes gradients through; differentiating them again is an error in words."""
 

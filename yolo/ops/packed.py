@@ -25,7 +25,9 @@ from .packed_recipe import Joined, Kept
 from .precision import half_type
 from .switch import Switch
 
-layout = Switch("layout", ("planar", "packed"))
+# What layers hand on in training. packed: what the device computes with best, on the CPU the layout
+# above, on CUDA what pending.py describes; pending: that on any device
+layout = Switch("layout", ("planar", "packed", "pending"))
 
 
 class Packed:
@@ -92,8 +94,8 @@ def pack(x):
 
 
 def unpack(x):
-    """Packed -> ordinary tensor; any other tensor stays."""
-    return x.planar() if isinstance(x, Packed) else x
+    """Packed, Pending -> ordinary tensor; any other tensor stays."""
+    return x if isinstance(x, torch.Tensor) else x.planar()
 
 
 def can_join(channels):

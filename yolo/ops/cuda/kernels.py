@@ -92,6 +92,10 @@ class Kernels:
         if residual is not None:
             call.residual, call.residual_pitch = pointer(residual), pitch_of(residual)
         call.tiles = pointer(epilogue.get("tiles"))
+        normed = epilogue.get("normed")
+        if normed is not None:
+            call.normed, call.normed_pitch = pointer(normed), pitch_of(normed)
+            call.mean, call.rstd = pointer(epilogue["mean"]), pointer(epilogue["rstd"])
         name = f"yolo_cuda_{kernel}"
         size = getattr(self.library, f"{name}_workspace")(ctypes.byref(call), pass_)
         return self._run(name, call, pass_, size, x.device)
@@ -151,17 +155,36 @@ class Kernels:
             ctypes.byref(conv_struct(a)), TYPES[dtype]
         )
 
-    def implicit_tiles(self, a, device):
-        """Memory for count, mean and spread of each filter over each tile of pixels."""
-        count = self.library.yolo_cuda_conv_implicit_tiles(ctypes.byref(conv_struct(a)))
-        return torch.empty((count, a.k, 3), device=device)
+    def implicit_tiles(self, a, device, pass_=FORWARD):
+        """Memory for what a pass leaves of each tile of pixels: count, mean and spread of each
+        filter, or in GRAD_X two sums of each channel."""
+        count = self.library.yolo_cuda_conv_implicit_tiles(ctypes.byref(conv_struct(a)), pass_)
+        size = (a.k, 3) if pass_ == FORWARD else (a.c, 2)
+        return torch.empty((count, *size), device=device)
 
-    def implicit_grad_x(self, a, grad_y, weight):
+    def implicit_grad_x(self, a, grad_y, weight, residual=None, normed=None, tiles=None):
+        """residual: added to the result. normed: (x, scale, bias, mean, rstd, activation) of the
+        norm_act_forward that has made the convolution's input; tiles, of implicit_tiles(),
+        receives the sums of its backward pass."""
         grad_x = empty_nhwc(grad_y, (a.n, a.c, a.h, a.w))
         weight = weight.permute(0, 2, 3, 1).contiguous()
-        linear = ACTIVATION_NUMBERS["linear"]
-        self._implicit(a, GRAD_X, grad_x, weight, pixels_last(grad_y), activation=linear)
+        more = {"activation": ACTIVATION_NUMBERS["linear"]}
+        if residual is not None:
+            more["residual"] = pixels_last(residual)
+        if normed is not None:
+            x, *channels, activation = normed
+            more |= zip(("scale", "bias", "mean", "rstd"), channels, strict=True)
+            more |= {"normed": pixels_last(x), "activation": ACTIVATION_NUMBERS[activation]}
+        self._implicit(a, GRAD_X, grad_x, weight, pixels_last(grad_y), **more, tiles=tiles)
         return grad_x
+
+    def implicit_sums(self, a, grad_y, weight, x):
+        """(c, 2): over all pixels the sum of grad_x, and that of grad_x * x."""
+        zeros = torch.zeros(a.c, device=x.device)
+        normed = x, zeros + 1, zeros, zeros, zeros + 1, "linear"
+        tiles = self.implicit_tiles(a, x.device, GRAD_X)
+        self.implicit_grad_x(a, grad_y, weight, None, normed, tiles)
+        return tiles.sum(0)
 
     def implicit_grad_weight(self, a, x, grad_y, splits=0, kernel="conv_implicit"):
         """Float, whatever the type of x and grad_y."""
@@ -249,9 +272,11 @@ class Kernels:
         return mean, rstd
 
     def norm_act_backward(
-        self, grad_y, x, scale, bias, mean, rstd, training=True, activation="linear", sums=True
-    ):
-        """grad_x, grad_scale, grad_bias (None without sums) of norm_act_forward."""
+        self, grad_y, x, scale, bias, mean, rstd, training=True, activation="linear", sums=True,
+        tiles=None,
+    ):  # fmt: skip
+        """grad_x, grad_scale, grad_bias (None without sums) of norm_act_forward. tiles: what
+        implicit_grad_x, which has made grad_y, has left of the sums; no pass is made for them."""
         x, grad_y = pixels_last(x), pixels_last(grad_y)
         grad_x = empty_nhwc(x, x.shape)
         number = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -259,6 +284,8 @@ class Kernels:
         call = self._norm(x, scale, bias, mean, rstd, training, activation)
         call.grad_y, call.grad_x = rows(grad_y), rows(grad_x)
         call.grad_scale, call.grad_bias = map(pointer, grads)
+        if tiles is not None:
+            call.tiles, call.tile_count = pointer(tiles), len(tiles)
         self._run_norm("yolo_cuda_norm_backward", call, x)
         return grad_x, *grads
 

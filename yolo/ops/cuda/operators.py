@@ -18,6 +18,7 @@ from .choose import choose
 from .kernels import CudaError, Kernels
 from .layout import empty_nhwc, pixels_last
 from .selftest import refuse
+from .structs import GRAD_X
 
 LIBRARY = Path(__file__).parents[2] / "_cuda.so"
 
@@ -106,11 +107,12 @@ def batch_statistics(x, rolling_mean, rolling_var, momentum, eps, tiles=None):
     return mean, rstd
 
 
-def norm_act_forward(x, scale, bias, mean, rstd, activation):
-    channels = _channels(x, scale, bias, mean, rstd)
-    y, _, _ = kernels().norm_act_forward(
-        _planes(x), *channels[:2], mean=channels[2], rstd=channels[3], activation=activation
-    )
+def norm_act_forward(x, scale, bias, mean, rstd, activation, residual=None):
+    scale, bias, mean, rstd = _channels(x, scale, bias, mean, rstd)
+    given = {"mean": mean, "rstd": rstd, "activation": activation}
+    if residual is not None:
+        given["residual"] = _planes(residual)
+    y, _, _ = kernels().norm_act_forward(_planes(x), scale, bias, **given)
     return y.view(x.shape)
 
 
@@ -120,6 +122,26 @@ def norm_act_backward(grad_y, x, scale, bias, mean, rstd, from_batch, activation
         _planes(grad_y), _planes(x), *channels, from_batch, activation
     )
     return grad_x.view(x.shape), grad_scale, grad_bias
+
+
+def conv2d_grad_norm_act(
+    grad_z, weight, stride, padding, dilation, groups, grad_y, x, *normed
+):  # fmt: skip
+    *channels, from_batch, activation = normed
+    geometry = stride, padding, dilation, groups
+    shape = conv_shape(x, weight, None, *geometry, "conv2d_grad_x")
+    algorithm, run = _pass("grad_x", grad_z, shape)
+    if algorithm != "implicit" or not shape.n:
+        whole = conv2d_grad_x(grad_z, weight, x.shape[2:], *geometry)
+        whole = whole if grad_y is None else whole.add_(grad_y)
+        return whole, *norm_act_backward(whole, x, *normed)
+    refuse(kernels(), algorithm, "sums", grad_z)
+    normed = x, *_channels(x, *channels)
+    tiles = kernels().implicit_tiles(shape, x.device, GRAD_X)
+    weight = weight.to(grad_z.dtype)
+    grad_y = run(shape, grad_z, weight, grad_y, (*normed, activation), tiles)
+    grads = kernels().norm_act_backward(grad_y, *normed, from_batch, activation, tiles=tiles)
+    return grad_y, *grads
 
 
 def _values(*tensors):
@@ -228,6 +250,7 @@ IMPLEMENTATIONS = {
         batch_statistics,
         norm_act_forward,
         norm_act_backward,
+        conv2d_grad_norm_act,
         bias_act_forward,
         bias_act_backward,
         prelu_forward,

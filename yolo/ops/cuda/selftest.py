@@ -38,9 +38,8 @@ CASES = {
     "stem": (HALVES, [(2, 3, 13, 11, 40, 3, 1, 1, 1, 1)]),
     "depthwise": (tuple(LIMITS), [(2, 24, 9, 7, 24, 3, 2, 1, 1, 24)]),
 }
-PASSES = ("forward", "grad_x", "grad_weight")
-
-
+# sums: those that grad_x leaves for the normalisation before it
+PASSES = ("forward", "grad_x", "grad_weight", "sums")
 TENSOR_CORES = "implicit", "stem"
 
 
@@ -74,12 +73,15 @@ def _check(kernels, device, algorithm, dtype, size, limit):
     exact = x.double().requires_grad_(), weight.double().requires_grad_()
     y = F.conv2d(*exact, None, *geometry)
     y.backward(grad_y.double())
-    wanted = dict(zip(PASSES, (y.detach(), exact[0].grad, exact[1].grad), strict=True))
-    operands = {"forward": (x, weight), "grad_x": (grad_y, weight), "grad_weight": (x, grad_y)}
+    grad_x = exact[0].grad
+    sums = torch.stack([grad_x, grad_x * x.double()], -1).sum((0, 2, 3))
+    wanted = dict(zip(PASSES, (y.detach(), grad_x, exact[1].grad, sums), strict=True))
+    operands = {"forward": (x, weight), "grad_x": (grad_y, weight), "grad_weight": (x, grad_y),
+                "sums": (grad_y, weight, x)}  # fmt: skip
     problems = {}
     for pass_, given in operands.items():
         run = getattr(kernels, f"{algorithm}_{pass_}", None)
-        if run is None:  # the stem has no grad_x
+        if run is None:  # the stem has no grad_x, and one kernel alone has sums
             continue
         try:
             got = run(a, *(t.to(device) for t in given)).double().cpu()

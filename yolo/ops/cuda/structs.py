@@ -47,7 +47,9 @@ class Conv(Structure):
         (c_void_p, "scale residual"),
         (c_int64, "residual_pitch"),
         (c_int, "activation splits"),
-        (c_void_p, "tiles"),
+        (c_void_p, "tiles normed"),
+        (c_int64, "normed_pitch"),
+        (c_void_p, "mean rstd"),
     )
 
 

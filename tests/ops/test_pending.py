@@ -1,0 +1,189 @@
+"""Outputs that their readers write: the same numbers as by passes of their own."""
+
+import copy
+
+import pytest
+import torch
+from oracle import leaf
+
+from yolo import cfg, ops
+from yolo.network import Network
+from yolo.ops import pending
+
+# A chain, a shortcut onto a trunk, a fork read by two convolutions and a route, a pool, a head.
+BLOCKS = """
+[net]
+width=16
+height=12
+channels=3
+[convolutional]
+batch_normalize=1
+filters=6
+size=3
+pad=1
+activation=mish
+[convolutional]
+batch_normalize=1
+filters=4
+size=1
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=6
+size=3
+pad=1
+activation=swish
+[shortcut]
+from=-3
+activation=linear
+[convolutional]
+batch_normalize=1
+filters=5
+size=3
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=3
+size=1
+activation=mish
+[route]
+layers=-2
+[convolutional]
+batch_normalize=1
+filters=5
+size=1
+activation=loggy
+[route]
+layers=-1,-3,-4
+[convolutional]
+batch_normalize=1
+filters=4
+size=1
+activation=relu
+[maxpool]
+size=2
+stride=1
+[convolutional]
+batch_normalize=1
+filters=7
+size=3
+pad=1
+activation=leaky
+[convolutional]
+filters=21
+size=1
+activation=linear
+[yolo]
+mask=0,1,2
+anchors=2,3, 4,4, 7,6
+classes=2
+num=3
+"""
+
+
+@pytest.fixture
+def net(tmp_path):
+    path = tmp_path / "forks.cfg"
+    path.write_text(BLOCKS)
+    return Network(cfg.read(str(path)), seed=3).double().train()
+
+
+def step(net, layout):
+    """(heads, gradients and buffers) of one pass in training."""
+    net = copy.deepcopy(net)
+    net.layout = layout
+    x = torch.rand(2, 3, 12, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    boxes = torch.tensor([[0, 1, 0.5, 0.5, 0.3, 0.3], [1, 0, 0.3, 0.6, 0.4, 0.2]]).double()
+    heads = net(x)
+    (net.loss(x, boxes).total + sum(head.square().sum() for head in heads)).backward()
+    return heads, {n: p.grad for n, p in net.named_parameters()} | dict(net.named_buffers())
+
+
+def assert_same(found, wanted):
+    torch.testing.assert_close(found[0], wanted[0], rtol=1e-10, atol=1e-12)
+    assert found[1].keys() == wanted[1].keys()
+    for key, value in wanted[1].items():
+        torch.testing.assert_close(found[1][key], value, rtol=1e-8, atol=1e-11, msg=key)
+
+
+def test_a_network_learns_the_same(net):
+    assert_same(step(net, "pending"), step(net, "planar"))
+
+
+def test_gradients_are_taken_with_the_convolution_that_reads(net, monkeypatch):
+    """Of eight normalised layers five are written by a convolution, one of them with the sum of
+    the shortcut; the pool's input, the rare activation and what the shortcut reads are not."""
+    seen = []
+
+    def watch(*args):
+        seen.append(args[6] is not None)
+        return plain(*args)
+
+    plain = pending._grad_norm_act
+    monkeypatch.setattr(pending, "_grad_norm_act", watch)
+    step(net, "pending")
+    # in the order of the backward pass, twice: before the head, the fork, the trunk, the bottleneck
+    # and the first layer, which the shortcut reads as well
+    assert seen == [False, True, False, False, True] * 2
+
+
+def test_frozen_and_untrained_layers(net):
+    net.layers[5].onlyforward = True  # one reader of the fork gives no gradient
+    net.layers[0].requires_grad_(False)
+    assert_same(step(net, "pending"), step(net, "planar"))
+
+
+def test_checkpoints(net):
+    wanted = step(net, "planar")
+    net.checkpoint_activations = True
+    assert_same(step(net, "pending"), wanted)
+
+
+@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.parametrize("geometry", [(1, 1, 1, 1), (2, 1, 1, 2)])
+def test_gradcheck(extra, geometry):
+    """extra: a residual, and another reader of y."""
+    x, weight, scale, bias = leaf(2, 4, 5, 6), leaf(6, 4 // geometry[3], 3, 3), leaf(4), leaf(4)
+    other, mixed = leaf(2, 4, 5, 6), torch.randn(2, 4, 5, 6).double()
+
+    def run(x, other, scale, bias, weight):
+        mean = x.mean((0, 2, 3)).detach()
+        rstd = torch.rsqrt(x.var((0, 2, 3), correction=0).detach() + 1e-5)
+        y = pending.Pending(x, scale, bias, mean, rstd, None, True, "swish").expect(1)
+        y = y.plus(other) if extra else y
+        z = ops.convolved(y, weight, geometry)
+        return (z.square().sum(), (y.planar() * mixed).sum()) if extra else z.square().sum()
+
+    assert torch.autograd.gradcheck(run, (x, other, scale, bias, weight))
+
+
+def test_only_in_training_with_gradients():
+    x, weight = torch.rand(1, 3, 5, 5).double(), leaf(4, 3, 3, 3)
+    channels = [torch.ones(4).double() for _ in range(4)]
+
+    def run(training, activation="leaky"):
+        return ops.conv_batch_norm_act(x, weight, channels[:2], channels[2:], training, activation)
+
+    with ops.layout("pending"):
+        assert isinstance(run(True), ops.Pending)
+        assert all(torch.is_tensor(y) for y in (run(False), run(True, "gelu")))
+        with torch.no_grad():
+            assert torch.is_tensor(run(True))
+        with ops.backend("torch"):
+            assert torch.is_tensor(run(True))
+    assert torch.is_tensor(run(True))
+
+
+def test_statistics_over_all_ranks():
+    """Of one rank alone they are its own; the number of values comes as that of all."""
+    x, weight, scale, bias = leaf(3, 4, 5, 6), leaf(2, 4, 1, 1), leaf(4), leaf(4)
+    mean = x.mean((0, 2, 3)).detach()
+    rstd = torch.rsqrt(x.var((0, 2, 3), correction=0).detach() + 1e-5)
+    found = []
+    for total in (None, torch.tensor(90.0).double()):
+        y = pending.Pending(x, scale, bias, mean, rstd, total, True, "mish")
+        z = ops.convolved(y, weight, (1, 0, 1, 1))
+        found.append(torch.autograd.grad(z.square().sum(), (x, scale, bias, weight)))
+    torch.testing.assert_close(*found)
