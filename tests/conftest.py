@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from yolo import plot
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
@@ -14,6 +16,29 @@ SHARED = ROOT.parent / "shared"
 def seeded():
     """Every test starts from the same random state."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def one_thread():
+    """For small networks: they only wait for a second thread, long where the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def no_chart(monkeypatch):
+    """[what was to be drawn]: a chart takes longer than a small run, and has tests of its own."""
+    drawn = []
+    monkeypatch.setattr(plot, "chart", lambda *arguments, **_: drawn.append(arguments))
+    return drawn
+
+
+@pytest.fixture
+def few_drawn(monkeypatch):
+    """Eight drawn pictures are held out of a training; the usual two hundred take seconds."""
+    monkeypatch.setattr("yolo.job.training_data.VALID_LENGTH", 8)
 
 
 @pytest.fixture

@@ -31,13 +31,7 @@ CONNECTED = "\n[connected]\noutput=3\nactivation=linear\n"
 IMAGES = 6
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small only wait for a second thread, long so where the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(text, seed=0):

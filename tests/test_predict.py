@@ -25,6 +25,8 @@ from yolo.network import Network
 from yolo.ops import backend
 from yolo.predict import Candidates, decode, detect, inference, predict
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MICRO = """
 [net]
 batch=1
@@ -74,15 +76,6 @@ classes=2
 new_coords={new_coords}
 nms_kind={nms}
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small only wait for a second thread, long so where the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def micro(seed=0, scale=1.0, new_coords=0, letter_box=0, nms="default", classes=2):

@@ -5,8 +5,7 @@ import itertools
 import json
 import tarfile
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import SimpleHTTPRequestHandler
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.local_server import answering
 from yolo.data import shards, stream
 from yolo.data.augment import Augment
 from yolo.data.labels import LabelError
@@ -218,14 +218,12 @@ def test_shards_over_http(data, tmp_path):
             pass
 
     handler = partial(Quiet, directory=str(tmp_path))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/t-{{01..02}}.tar"
+    with answering(handler) as port:
+        url = f"http://127.0.0.1:{port}/t-{{01..02}}.tar"
         dataset = ShardDataset(expand(url), 16, 40)
         assert [int(sample.boxes[0, 0]) for sample in dataset] == list(range(8, 24))
         with pytest.raises(ShardError, match="exit 22"):
-            list(raws(f"http://127.0.0.1:{server.server_port}/gone.tar"))
-        server.shutdown()
+            list(raws(f"http://127.0.0.1:{port}/gone.tar"))
 
 
 def test_what_needs_a_list_says_so(data):

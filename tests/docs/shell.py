@@ -10,8 +10,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-from blocks import ROOT
-
+from tests.docs.blocks import ROOT
 from yolo.__main__ import main, parser
 
 OURS = "python -m yolo "

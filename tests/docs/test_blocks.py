@@ -3,8 +3,9 @@
 import re
 
 import pytest
-import shell
-from blocks import DOCUMENTS, FENCE, ROOT, blocks, escaped
+
+from tests.docs import shell
+from tests.docs.blocks import DOCUMENTS, FENCE, ROOT, blocks, escaped
 
 NUMBER = re.compile(r"\d[\d.,:e+-]*|nan|-(?=\s|$)")
 

@@ -4,7 +4,8 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from blocks import DOCUMENTS, ROOT, blocks
+
+from tests.docs.blocks import DOCUMENTS, ROOT, blocks
 
 PLACE = re.compile(r"`((?:yolo|csrc|cfg|docs|benchmarks|tests)/[\w./-]+): ([\w.]+)`")
 EXCERPT = re.compile(r"^`([\w./-]+)`:\n\n```(?:cpp|cuda)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -4,50 +4,17 @@ import io
 import tarfile
 
 import pytest
-import torch
 
-from yolo.cfg import parse
+from tests.micro_net import written
 from yolo.data import ShapesDataset, image
-from yolo.network import Network
-from yolo.weights import darknet
 
-CFG = """
-[net]
-width=64
-height=64
-channels=3
-
-[convolutional]
-filters=8
-size=5
-stride=16
-pad=1
-activation=leaky
-
-[convolutional]
-filters=16
-size=1
-activation=linear
-
-[yolo]
-mask=0,1
-anchors=10,14, 30,24
-num=2
-classes=3
-"""
 COUNT = 11
 
 
 @pytest.fixture(scope="session")
 def network(tmp_path_factory):
     """(cfg, weights) of a network with arbitrary opinions."""
-    folder = tmp_path_factory.mktemp("network")
-    net = Network(parse(CFG), seed=3)
-    with torch.no_grad():
-        net.layers[1].weight.mul_(3)
-    (folder / "a.cfg").write_text(CFG)
-    darknet.save(net, folder / "a.weights")
-    return str(folder / "a.cfg"), str(folder / "a.weights")
+    return tuple(written(tmp_path_factory.mktemp("network")))
 
 
 @pytest.fixture(scope="session")

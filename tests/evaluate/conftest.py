@@ -1,27 +1,15 @@
 """A small network with arbitrary opinions, and images with boxes near what it finds."""
 
-import sys
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from yolo import weights
-
-sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
-
-from micro_net import MICRO, micro
+from tests.micro_net import micro, written
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small only wait for a second thread, long so where the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def small(one_thread):
+    pass
 
 
 @pytest.fixture
@@ -29,8 +17,7 @@ def project(tmp_path):
     """Folder with micro.cfg, micro.weights, and set.data: five images, truths near what the
     network finds in them, one list of difficult ones."""
     net = micro()
-    (tmp_path / "micro.cfg").write_text(MICRO)
-    weights.save(net, tmp_path / "micro.weights")
+    written(tmp_path)
     names = [f"img_{k:03}.png" for k in (7, 12, 3, 40, 41)]
     (tmp_path / "hard").mkdir()
     for seed, name in enumerate(names):

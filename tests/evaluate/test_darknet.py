@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from micro_net import micro
 from torch import Tensor
 
 import yolo
+from tests.micro_net import micro
 from yolo.data import Dataset, ImageError
 from yolo.evaluate import Tally, average_precisions, evaluate, match
 from yolo.predict import Candidates

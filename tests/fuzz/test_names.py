@@ -7,7 +7,6 @@ import warnings
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from yolo import weights
 from yolo.__main__ import main
@@ -51,12 +50,7 @@ NAMES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread", "no_chart", "few_drawn")
 
 
 @pytest.fixture

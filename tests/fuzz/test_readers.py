@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from bounds import BUDGET, Beyond, bounded, corpus, damaged
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
 import yolo
+from tests.fuzz.bounds import BUDGET, Beyond, bounded, corpus, damaged
 from yolo import checkpoint, weights
 from yolo.cfg import CfgWarning, parse
 from yolo.data import image, labels

@@ -1,15 +1,10 @@
 """Stand-ins for cameras, and short pauses."""
 
-import sys
-from pathlib import Path
-
 import cv2
 import pytest
 
+from tests.live.live_source import Camera
 from yolo.data import live
-
-sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
-from live_source import Camera
 
 
 @pytest.fixture(autouse=True)

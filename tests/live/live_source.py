@@ -2,10 +2,13 @@
 
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 
 import cv2
 import numpy as np
+
+from tests.local_server import answering
 
 SIZE = (32, 64)
 
@@ -55,32 +58,23 @@ class Camera:
         self.released += 1
 
 
-class Mjpeg:
-    """MJPEG over HTTP on loopback, `frames` in each connection; use as a context manager."""
+@contextmanager
+def mjpeg(frames, every=0.01, draw=numbered):
+    """Address of MJPEG over HTTP, `frames` in each connection."""
 
-    def __init__(self, frames, every=0.01, draw=numbered):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.send_response(200)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-                self.end_headers()
-                for number in range(frames):
-                    data = cv2.imencode(".jpg", draw(number))[1].tobytes()
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}"
-                    self.wfile.write(head.encode() + b"\r\n\r\n" + data + b"\r\n")
-                    time.sleep(every)
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            for number in range(frames):
+                data = cv2.imencode(".jpg", draw(number))[1].tobytes()
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}"
+                self.wfile.write(head.encode() + b"\r\n\r\n" + data + b"\r\n")
+                time.sleep(every)
 
-            def log_message(self, *_):
-                pass
+        def log_message(self, *_):
+            pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://user:secret@127.0.0.1:{self.server.server_port}/live?key=secret"
-
-    def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+    with answering(Handler) as port:
+        yield f"http://user:secret@127.0.0.1:{port}/live?key=secret"

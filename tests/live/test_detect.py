@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from live_source import Mjpeg
 
 import yolo
+from tests.live.live_source import mjpeg
 from yolo.__main__ import main
 from yolo.cfg import parse
 from yolo.data import Live, SourceError
@@ -157,9 +157,9 @@ def test_cameras_are_looked_at_one_at_a_time(detector, capsys):
 def test_a_process_that_watches_a_stream_says_one_line_when_it_ends(detector, tmp_path):
     """Without OpenCV's and FFmpeg's own words."""
     command = [sys.executable, "-m", "yolo", "detect", *detector]
-    with Mjpeg(6, draw=red_cell) as server:
+    with mjpeg(6, draw=red_cell) as url:
         flags = ["--frames", "every", "--retries", "0", "--save", "json", "--out", str(tmp_path)]
-        done = subprocess.run([*command, server.url, *flags], capture_output=True, text=True)
+        done = subprocess.run([*command, url, *flags], capture_output=True, text=True)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "no frame comes after 6 frames" in done.stderr and "secret" not in done.stderr
     assert len(records(next(tmp_path.glob("*.jsonl")))) == 6

@@ -5,8 +5,8 @@ import time
 from itertools import pairwise
 
 import pytest
-from live_source import Mjpeg
 
+from tests.live.live_source import mjpeg
 from yolo.data.live import Live, SourceError, SourceWarning, is_live, public_name
 
 
@@ -93,8 +93,8 @@ def test_leaving_early_releases_the_camera(camera):
 
 
 def test_mjpeg_over_http():
-    with Mjpeg(12) as server:
-        source = Live(server.url, "every", retries=1, timeout=5)
+    with mjpeg(12) as url:
+        source = Live(url, "every", retries=1, timeout=5)
         with pytest.warns(SourceWarning):
             seen = [frame for frame, _ in zip(source, range(20), strict=False)]
     assert [f.number for f in seen] == list(range(20)) and source.reconnections == 1

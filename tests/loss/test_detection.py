@@ -4,10 +4,10 @@ from math import exp, sqrt
 
 import pytest
 import torch
-from cases import choose, head, random_boxes, state
-from scalar import similarity
 from torch.testing import assert_close
 
+from tests.loss.cases import choose, head, random_boxes, state
+from tests.loss.scalar import similarity
 from yolo.loss.detection import loss
 
 SIDE = 3

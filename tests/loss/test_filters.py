@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from cases import ANCHORS, head, random_boxes, state
 
+from tests.loss.cases import ANCHORS, head, random_boxes, state
 from yolo.cfg import parse
 from yolo.loss.filters import delta_filters
 from yolo.network import Network

@@ -4,10 +4,10 @@ from math import exp, inf, isfinite, log, pi, sqrt
 
 import pytest
 import torch
-from cases import ANCHORS, choose, head, random_boxes, state
-from scalar import Scalar, iou_slopes, logistic, similarity
 from torch.testing import assert_close
 
+from tests.loss.cases import ANCHORS, choose, head, random_boxes, state
+from tests.loss.scalar import Scalar, iou_slopes, logistic, similarity
 from yolo.loss.box_delta import gaussian_delta
 from yolo.loss.gaussian_yolo import loss
 

@@ -4,10 +4,10 @@ from math import exp, log
 
 import pytest
 import torch
-from cases import choose, head, random_boxes, state
-from scalar import logistic, similarity
 from torch.testing import assert_close
 
+from tests.loss.cases import choose, head, random_boxes, state
+from tests.loss.scalar import logistic, similarity
 from yolo.loss.region import loss
 
 ANCHORS = [(0.6, 0.8), (1.4, 1.1), (0.4, 2.2)]

@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import state
 from torch.autograd import gradcheck
 
+from tests.loss.cases import state
 from yolo.cfg import parse
 from yolo.loss.sampling import POSITIVE, Sampling, drawn
 from yolo.network import Network

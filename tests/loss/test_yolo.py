@@ -5,10 +5,10 @@ from math import exp, log
 
 import pytest
 import torch
-from cases import ANCHORS, choose, head, random_boxes, state
-from scalar import Scalar
 from torch.testing import assert_close
 
+from tests.loss.cases import ANCHORS, choose, head, random_boxes, state
+from tests.loss.scalar import Scalar
 from yolo import boxes as boxes_of
 from yolo.loss.box_delta import iou_gradient, mse_delta
 from yolo.loss.yolo import loss

@@ -1,12 +1,7 @@
-"""Lets the tests of this folder import oracle.py, which pytest's importlib mode would not."""
-
-import sys
-from pathlib import Path
+"""Threads for those that ask for them."""
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

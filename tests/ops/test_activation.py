@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from oracle import assert_as_exact_as_torch, assert_twins_agree, gradients, leaf
 from torch.autograd import gradcheck
 
+from tests.ops.oracle import assert_as_exact_as_torch, assert_twins_agree, gradients, leaf
 from yolo.ops import ACTIVATIONS, ShapeError, activate, backend, bias_act
 from yolo.ops.formulas import NATIVE_ACTIVATIONS
 from yolo.ops.native import activation_codes

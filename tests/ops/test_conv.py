@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from oracle import assert_as_exact_as_torch, cast, gradients, leaf
 from torch.autograd import gradcheck
 
+from tests.ops.oracle import assert_as_exact_as_torch, cast, gradients, leaf
 from yolo.ops import ShapeError, activate, conv2d, conv2d_act
 
 # x, weight, then the settings that differ from stride 1, padding 0, dilation 1, groups 1

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from oracle import assert_as_exact_as_torch, assert_twins_agree, cast, gradients, leaf
 from torch.autograd import gradcheck
 
+from tests.ops.oracle import assert_as_exact_as_torch, assert_twins_agree, cast, gradients, leaf
 from yolo.ops import ShapeError, linear
 
 

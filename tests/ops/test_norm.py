@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from oracle import assert_as_exact_as_torch, assert_twins_agree, cast, gradients, leaf
 from torch.autograd import gradcheck
 
+from tests.ops.oracle import assert_as_exact_as_torch, assert_twins_agree, cast, gradients, leaf
 from yolo.ops import ShapeError, activate, backend, batch_norm_act
 
 MOMENTUM, EPS = 0.01, 1e-5

@@ -5,9 +5,9 @@ import math
 
 import pytest
 import torch
-from oracle import assert_twins_agree, gradients, leaf
 from torch.autograd import gradcheck
 
+from tests.ops.oracle import assert_twins_agree, gradients, leaf
 from yolo.ops import ShapeError, avgpool, maxpool2d, reorg, reorg3d, upsample
 
 POOLS = {

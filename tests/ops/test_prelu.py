@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from oracle import leaf
 from torch.autograd import gradcheck
 
+from tests.ops.oracle import leaf
 from yolo.ops import ShapeError, backend, prelu
 
 

@@ -5,9 +5,9 @@ import math
 
 import pytest
 import torch
-from oracle import assert_as_exact_as_torch, assert_twins_agree, cast, gradients
 from torch.autograd import gradcheck
 
+from tests.ops.oracle import assert_as_exact_as_torch, assert_twins_agree, cast, gradients
 from yolo.ops import ShapeError, backend, roi_align, roi_pool
 
 # image, left, top, right, bottom: inside, whole, over every edge, without area, far outside

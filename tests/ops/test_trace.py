@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from oracle import leaf
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tests.ops.oracle import leaf
 from yolo.ops import avgpool, batch_norm_act, conv2d, conv2d_act, maxpool2d, reorg, upsample
 
 GEOMETRY = [2, 1], [1, 2], [1, 1], 2

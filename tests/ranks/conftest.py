@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-for folder in (HERE, HERE.parent / "train"):  # which pytest's importlib mode hides
-    sys.path.insert(0, str(folder))
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="package")
 def server():
     """A program that forks ranks."""
     process = subprocess.Popen(
-        [sys.executable, HERE / "server.py"],
-        env=os.environ | {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-m", "tests.ranks.server"],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -7,8 +7,8 @@ import signal
 
 import torch
 from safetensors.torch import save_file
-from small_run import network, tensors, trainer
 
+from tests.train.small_run import network, tensors, trainer
 from yolo import ops, ranks
 from yolo.checkpoint import read
 
@@ -106,8 +106,7 @@ def pack(value):
 
 def measure(folder, data, batch, protocol):
     """The numbers of `map` on a data set of pictures, one of which is broken."""
-    from micro_net import micro
-
+    from tests.micro_net import micro
     from yolo.data import Dataset
     from yolo.evaluate import Pass, Tally, coco
 

@@ -6,8 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from small_run import MICRO
-
+from tests.train.small_run import MICRO
 from yolo.checkpoint import CheckpointError, read
 
 ROOT = Path(__file__).resolve().parents[2]

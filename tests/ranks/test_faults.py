@@ -6,8 +6,8 @@ import signal
 
 import pytest
 import torch
-from launched import Job, arguments, await_iteration, reached, write_cfg
 
+from tests.ranks.launched import Job, arguments, await_iteration, reached, write_cfg
 from yolo.checkpoint import read
 
 pytestmark = pytest.mark.long

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 import torch
-from small_run import network, trainer
 
+from tests.train.small_run import network, trainer
 from yolo import ranks
 from yolo.__main__ import main
 from yolo.checkpoint import read

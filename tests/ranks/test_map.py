@@ -1,27 +1,22 @@
 """`map` by several ranks: the figure of one process, to the last digit, for every judge."""
 
 import json
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from yolo import weights
+from tests.micro_net import micro, written
+from tests.ranks.launched import Job
 from yolo.evaluate import wire
 from yolo.evaluate.wire import Seen
 from yolo.predict import Candidates
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluate"))  # micro_net
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A data set of seven pictures with boxes near what the network finds, the third broken."""
-    from micro_net import micro
-
     folder, net = tmp_path_factory.mktemp("data"), micro()
     for k in range(7):
         rng = np.random.default_rng(k)
@@ -78,15 +73,9 @@ def test_what_travels_arrives_as_it_was():
 
 @pytest.mark.long
 def test_the_command_under_torchrun(tmp_path, data):
-    from launched import Job
-    from micro_net import MICRO, micro
-
-    (tmp_path / "micro.cfg").write_text(MICRO)
-    weights.save(micro(), tmp_path / "micro.weights")
-    numbers = []
+    numbers, files = [], written(tmp_path)
     for ranks in (1, 2):
         path = tmp_path / f"{ranks}.json"
-        files = [str(tmp_path / name) for name in ("micro.cfg", "micro.weights")]
         command = ["map", *files, "--data", data, "--json", str(path), "--threads", "1"]
         with Job(command, tmp_path / "log", ranks) as job:
             assert job.end(200) == 0, job.log.read_text()

@@ -7,7 +7,8 @@ import subprocess
 import time
 
 import pytest
-from launched import Job, arguments, await_iteration, reached, write_cfg
+
+from tests.ranks.launched import Job, arguments, await_iteration, reached, write_cfg
 
 pytestmark = pytest.mark.long
 SILENCE = 30  # seconds that a rank is waited for

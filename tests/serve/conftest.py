@@ -1,30 +1,19 @@
-"""Lets the tests of this folder import small_server.py, which pytest's importlib mode would not."""
-
-import sys
-from pathlib import Path
+"""The small network behind an engine, and in files."""
 
 import pytest
-import torch
 
 from yolo import weights
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small only wait for a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def small(one_thread):
+    pass
 
 
 @pytest.fixture
 def engine():
     """The small network, ready for an application."""
-    from small_server import NET
-
+    from tests.serve.small_server import NET
     from yolo.serve.metrics import Metrics
     from yolo.serve.queue import Engine
 
@@ -36,8 +25,7 @@ def engine():
 @pytest.fixture
 def gate():
     """The same behind a Gate, closed; two may ask at a time."""
-    from small_server import NET, Gate
-
+    from tests.serve.small_server import NET, Gate
     from yolo.serve.metrics import Metrics
 
     made = Gate(NET, Metrics(), waiting=2)
@@ -49,7 +37,7 @@ def gate():
 @pytest.fixture
 def files(tmp_path):
     """[CFG, WEIGHTS] of the small network."""
-    from small_server import MICRO, NET
+    from tests.serve.small_server import MICRO, NET
 
     (tmp_path / "micro.cfg").write_text(MICRO)
     weights.save(NET, tmp_path / "micro.weights")

@@ -1,10 +1,16 @@
 """A small network behind the server, in this process and on a real socket."""
 
+import asyncio
 import http.client
 import json
+import os
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +18,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the server needs fastapi: pip install '.[serve]'")
 pytest.importorskip("uvicorn", reason="the server needs uvicorn: pip install '.[serve]'")
+
+import uvicorn.server
 
 from yolo.cfg import parse
 from yolo.network import Network
@@ -44,6 +52,10 @@ anchors=6,9, 20,11, 14,30
 num=3
 classes=2
 """
+ROOT = Path(__file__).resolve().parents[2]
+# It looks for its end ten times a second, and then waits for as long once more.
+quick = {"sleep": lambda seconds: asyncio.sleep(seconds / 20)}
+uvicorn.server.asyncio = SimpleNamespace(**vars(asyncio) | quick)
 NET = Network(parse(MICRO), seed=0).eval()
 DEFAULTS = Settings(thresh=0.25, nms=0.45, letterbox=False)
 
@@ -102,6 +114,22 @@ def serving(engine, limits=None, defaults=DEFAULTS):
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive()
+
+
+@contextmanager
+def started(files, *flags):
+    """(process, port) of the command, run as a user runs it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "yolo", "serve", *files, "--port", "0", "--threads", "1", *flags],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process, int(process.stdout.readline().split()[0].rpartition(":")[2])
+        finally:
+            process.terminate()
 
 
 def picture(height=48, width=60, seed=0):

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 from fastapi import Request
-from small_server import NET, encoded, picture, serving
 
+from tests.serve.small_server import NET, encoded, picture, serving
 from yolo.predict import predict
 from yolo.serve.limits import Limits, Refusal
 from yolo.serve.upload import Uploads

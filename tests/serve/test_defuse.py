@@ -7,8 +7,8 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from small_server import encoded, picture
 
+from tests.serve.small_server import encoded, picture
 from yolo.serve.defuse import PNG, defuse
 from yolo.serve.limits import Refusal
 from yolo.serve.upload import pixels

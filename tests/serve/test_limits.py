@@ -1,79 +1,16 @@
 """Limits on a real socket: slow, large, many, and those that go away."""
 
-import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from small_server import NET, encoded, picture, serving
 
+from tests.serve.raw import IMAGE, Raw, post, until
+from tests.serve.small_server import NET, encoded, picture, serving
 from yolo.predict import predict
 from yolo.serve import connection
 from yolo.serve.limits import Limits
-
-IMAGE = encoded(picture())
-
-
-def post(body=IMAGE, length=None):
-    """The bytes of a request."""
-    length = len(body) if length is None else length
-    return b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length + body
-
-
-class Raw:
-    """A connection to a server, byte by byte."""
-
-    def __init__(self, live):
-        self.socket = socket.create_connection(("127.0.0.1", live.port), timeout=10)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.rest = b""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.socket.close()
-
-    def send(self, data):
-        self.socket.sendall(data)
-        return self
-
-    def answer(self):
-        """(status, content) of the next answer; None when the connection is closed."""
-        while b"\r\n\r\n" not in self.rest:
-            if not self._more():
-                return None
-        head, _, self.rest = self.rest.partition(b"\r\n\r\n")
-        lines = head.decode().lower().split("\r\n")
-        fields = dict(line.split(": ", 1) for line in lines[1:])
-        while len(self.rest) < int(fields["content-length"]):
-            assert self._more()
-        size = int(fields["content-length"])
-        content, self.rest = self.rest[:size], self.rest[size:]
-        return int(lines[0].split()[1]), json.loads(content) if content else None
-
-    def _more(self):
-        try:
-            data = self.socket.recv(1 << 16)
-        except ConnectionError:
-            data = b""
-        self.rest += data
-        return bool(data)
-
-    def closed_after(self):
-        """Seconds until the server closes the connection."""
-        started = time.monotonic()
-        while self._more():
-            pass
-        return time.monotonic() - started
-
-
-def until(condition, seconds=5):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
 
 
 def test_many_at_once_get_their_own_answers(engine):
@@ -102,18 +39,16 @@ def test_an_upload_that_takes_too_long(engine):
         assert live.ask(body=IMAGE)[0] == 200
 
 
-@pytest.mark.parametrize("start", [b"", b"POST /detect HTTP/1.1\r\nHost: x\r\n", post()])
-def test_connections_that_never_come_to_a_request(engine, start):
+def test_connections_that_never_come_to_a_request(engine):
     """Nothing, a head in drips, or idle after an answer."""
-    with serving(engine, Limits(idle_seconds=0.5)) as live, Raw(live) as raw:
-        raw.send(start)
-        if start.endswith(IMAGE):
-            assert raw.answer()[0] == 200
-        elif start:
-            for _ in range(4):
-                time.sleep(0.05)
-                raw.send(b"X-More: 1\r\n")
-        assert raw.closed_after() < 2
+    limits = Limits(idle_seconds=0.5)
+    with serving(engine, limits) as live, Raw(live) as silent, Raw(live) as slow, Raw(live) as idle:
+        slow.send(b"POST /detect HTTP/1.1\r\nHost: x\r\n")
+        assert idle.send(post()).answer()[0] == 200
+        for _ in range(4):
+            time.sleep(0.05)
+            slow.send(b"X-More: 1\r\n")
+        assert max(raw.closed_after() for raw in (silent, slow, idle)) < 2
 
 
 def test_a_crowd_that_uploads_slowly_keeps_nobody_waiting(engine):

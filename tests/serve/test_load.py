@@ -5,9 +5,8 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from small_server import NET, encoded, picture, serving
-from test_server import started
 
+from tests.serve.small_server import NET, encoded, picture, serving, started
 from yolo.serve.metrics import Metrics
 from yolo.serve.queue import Engine
 

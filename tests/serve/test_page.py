@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from small_server import DEFAULTS, NET, encoded, picture, serving
 
 import yolo
+from tests.serve.small_server import DEFAULTS, NET, encoded, picture, serving
 from yolo.data import read_names
 from yolo.predict import predict
 from yolo.serve.limits import Limits

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-from small_server import DEFAULTS, NET, Gate, picture
 
+from tests.serve.small_server import DEFAULTS, NET, Gate, picture
 from yolo.cfg import parse
 from yolo.errors import YoloError
 from yolo.network import Network

@@ -1,24 +1,18 @@
 """The command: signals, a port in use, what is missing."""
 
 import http.client
-import os
 import signal
 import socket
-import subprocess
 import sys
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from small_server import NET, Gate, encoded, picture, serving
-from test_limits import Raw, post, until
 
+from tests.serve.raw import Raw, post, until
+from tests.serve.small_server import NET, Gate, encoded, picture, serving, started
 from yolo.__main__ import main
 from yolo.serve.limits import Limits
 from yolo.serve.metrics import Metrics
 from yolo.serve.server import listen
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def error_line(capsys):
@@ -75,22 +69,6 @@ def test_what_was_asked_is_answered_before_the_end():
         assert one.answer()[0] == two.answer()[0] == 200
         assert one.answer() is None
         assert not live.server.force_exit
-
-
-@contextmanager
-def started(files, *flags):
-    """(process, port) of the command, run as a user runs it."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "yolo", "serve", *files, "--port", "0", "--threads", "1", *flags],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process, int(process.stdout.readline().split()[0].rpartition(":")[2])
-        finally:
-            process.terminate()
 
 
 @pytest.mark.parametrize(

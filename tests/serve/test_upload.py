@@ -7,8 +7,8 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from small_server import encoded, picture
 
+from tests.serve.small_server import encoded, picture
 from yolo.data.image import decode
 from yolo.serve.limits import Refusal
 from yolo.serve.upload import image_part, pixels

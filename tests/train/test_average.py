@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from small_run import network
 
+from tests.train.small_run import network
 from yolo.train.average import Average
 
 

@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from small_run import network, trainer
 
+from tests.train.small_run import network, trainer
 from yolo.checkpoint import Series
 
 

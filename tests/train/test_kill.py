@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from small_run import assert_same, network, trainer
 
+from tests.train.small_run import assert_same, network, trainer
 from yolo.checkpoint import Series, read
 
 ENDLESS = 10**6  # iterations
@@ -22,10 +22,10 @@ class Server:
     """Forks runs in a program of its own, so that a run begins at once."""
 
     def __enter__(self):
-        here = Path(__file__).resolve()
+        root = str(Path(__file__).resolve().parents[2])
         self.process = subprocess.Popen(
-            [sys.executable, here.with_name("small_run.py")],
-            env=os.environ | {"PYTHONPATH": str(here.parents[2]), "OMP_NUM_THREADS": "1"},
+            [sys.executable, "-m", "tests.train.small_run"],
+            env=os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small_run import assert_same, network, trainer
 
+from tests.train.small_run import assert_same, network, trainer
 from yolo.checkpoint import read
 from yolo.train import memory
 from yolo.train.memory import MemoryLimit, fit_subdivisions, is_out_of_memory, more_subdivisions
@@ -127,7 +127,7 @@ def test_auto_batch_says_when_one_image_is_too_much(monkeypatch):
 # In a process of its own: what earlier tests took and freed would be taken again.
 MEASURE = """
 import json, torch
-from small_run import network
+from tests.train.small_run import network
 from yolo.train import memory
 net = network((("filters=8", "filters=64"), ("stride=8", "stride=1"), ("width=32", "width=96")))
 before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -146,8 +146,7 @@ print(json.dumps(peaks))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_what_is_measured_grows_with_the_images_and_leaves_the_network_alone():
-    here = Path(__file__).resolve()
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parents[2]), str(here.parent)])}
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     command = [sys.executable, "-c", MEASURE]
     peaks = json.loads(subprocess.run(command, env=env, check=True, capture_output=True).stdout)
     if isinstance(peaks, str):

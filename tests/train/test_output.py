@@ -8,8 +8,8 @@ import sys
 from contextlib import suppress
 
 import pytest
-from small_run import network, trainer
 
+from tests.train.small_run import network, trainer
 from yolo import weights
 from yolo.checkpoint import Series, read
 from yolo.train import output

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from small_run import MICRO, assert_same, network, tensors, trainer
 
+from tests.train.small_run import MICRO, assert_same, network, tensors, trainer
 from yolo.checkpoint import CheckpointError, read, write
 
 START, END, LAST = 1000, 1016, 2010  # iterations: of the runs, and the cfg's max_batches

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from small_run import assert_same, trainer
 
+from tests.train.small_run import assert_same, trainer
 from yolo.checkpoint import Series
 from yolo.train import scale
 from yolo.train.scale import LossScale

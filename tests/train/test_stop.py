@@ -4,8 +4,8 @@ import os
 import signal
 
 import pytest
-from small_run import trainer
 
+from tests.train.small_run import trainer
 from yolo.checkpoint import read
 from yolo.train.stop import Interrupted, Stop
 

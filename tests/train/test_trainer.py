@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors import safe_open
-from small_run import Batches, network, trainer
 
+from tests.train.small_run import Batches, network, trainer
 from yolo import weights
 from yolo.checkpoint import read
 from yolo.train import TrainError, map_interval

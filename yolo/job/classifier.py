@@ -4,7 +4,6 @@ from functools import partial
 
 from ..classify import classes_of, measure, tree_of
 from ..data import ClassifierAugment, ClassifierDataset, DataError, DataFile, ShapeClasses
-from ..data.shapes import TRAIN_LENGTH, VALID_LENGTH
 from .training_data import TrainingData, colours, drawn, names_of
 
 
@@ -54,11 +53,12 @@ def open_part(net, path, part):
 def _shapes(net, seed, console):
     """Drawn shapes of the network's size, one in each image."""
     classes = classes_of(net)
+    train, valid = drawn(ShapeClasses, net, classes, seed)
     console.say(
-        f"no --data: training on drawn shapes, one of {classes} classes in each of {TRAIN_LENGTH} "
-        f"images made in memory, {VALID_LENGTH} others held out"
+        f"no --data: training on drawn shapes, one of {classes} classes in each of {len(train)} "
+        f"images made in memory, {len(valid)} others held out"
     )
-    return drawn(ShapeClasses, net, classes, seed)
+    return train, valid
 
 
 def augmentation(net):

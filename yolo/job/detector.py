@@ -3,7 +3,6 @@ has."""
 
 from .. import evaluate
 from ..data import Augment, DataError, DataFile, Dataset, ShapesDataset
-from ..data.shapes import TRAIN_LENGTH, VALID_LENGTH
 from ..data.shards import ShardDataset, is_shards
 from ..layers.head import Head
 from .training_data import TrainingData, colours, drawn, names_of
@@ -80,11 +79,12 @@ def shapes_sets(net, classes, seed, console):
             f"drawn shapes have at most 80 classes, the network has {classes}; "
             "name a data set with --data, or set --classes"
         )
+    train, valid = drawn(ShapesDataset, net, classes, seed)
     console.say(
         f"no --data: training on drawn shapes, {classes} classes, "
-        f"{TRAIN_LENGTH} images made in memory, {VALID_LENGTH} others held out"
+        f"{len(train)} images made in memory, {len(valid)} others held out"
     )
-    return drawn(ShapesDataset, net, classes, seed)
+    return train, valid
 
 
 def augmentation(net):

@@ -4,8 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from rectangles import BLUE, COLOURS, RED, SIZE, check, colourful, painted, random_rectangle
 
+from tests.data.augment.rectangles import (
+    BLUE,
+    COLOURS,
+    RED,
+    SIZE,
+    check,
+    colourful,
+    painted,
+    random_rectangle,
+)
 from yolo.data.augment import Augment
 from yolo.data.lists import DataError
 from yolo.data.sample import Sample

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rectangles import COLOURS, SIZE, check, coloured, painted, random_rectangle
 
+from tests.data.augment.rectangles import COLOURS, SIZE, check, coloured, painted, random_rectangle
 from yolo.data.augment import Augment
 from yolo.data.augment.crop import Crop
 from yolo.data.augment.mosaic import draw_cut, margins, start

@@ -2,6 +2,7 @@
 
 import torch
 
+from yolo import weights
 from yolo.cfg import parse
 from yolo.network import Network
 
@@ -37,3 +38,11 @@ def micro():
     with torch.no_grad():
         net.layers[1].weight.mul_(3)
     return net.eval()
+
+
+def written(folder):
+    """[cfg, weights]: paths of the network in a folder's files."""
+    paths = [str(folder / f"micro.{kind}") for kind in ("cfg", "weights")]
+    (folder / "micro.cfg").write_text(MICRO)
+    weights.save(micro(), paths[1])
+    return paths
