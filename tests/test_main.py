@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +19,8 @@ from yolo.job import detector_classes
 from yolo.job.changes import set_classes
 from yolo.network import Network
 from yolo.ops.precision import WORDS
+
+pytestmark = pytest.mark.usefixtures("few_drawn", "no_chart")
 
 MICRO = """
 [net]
@@ -64,12 +68,20 @@ def micro(tmp_path):
     return path
 
 
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """Folder with the results of three iterations on drawn shapes; nobody writes there."""
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "micro.cfg").write_text(MICRO)
+    flags = ["--out", str(folder / "out"), "--workers", "0"]
+    assert main(["train", str(folder / "micro.cfg"), *flags]) == 0
+    return folder / "out"
+
+
 @pytest.fixture
-def trained(micro, tmp_path):
-    """Folder with the results of three iterations on drawn shapes."""
-    out = tmp_path / "out"
-    assert main(["train", str(micro), "--out", str(out), "--workers", "0"]) == 0
-    return out
+def trained(training, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(training, tmp_path / "out"))
 
 
 @pytest.fixture
@@ -89,8 +101,8 @@ def error_line(capsys):
     return lines[0]
 
 
-def test_train_leaves_cfg_names_weights_metrics_and_chart(trained):
-    names = {p.name for p in trained.iterdir()}
+def test_train_leaves_cfg_names_weights_metrics_and_chart(training):
+    names = {p.name for p in training.iterdir()}
     assert {
         "micro.cfg",
         "micro.names",
@@ -99,7 +111,7 @@ def test_train_leaves_cfg_names_weights_metrics_and_chart(trained):
         "chart.png",
         "detections.jpg",
     } <= names
-    rows = list(csv.DictReader((trained / "metrics.csv").open()))
+    rows = list(csv.DictReader((training / "metrics.csv").open()))
     assert [int(row["iteration"]) for row in rows] == [1, 2, 3]
     assert all(np.isfinite(float(row["loss"])) for row in rows)
 
