@@ -195,12 +195,12 @@ def test_waiting_is_counted():
 
 
 def test_a_worker_that_is_ahead_costs_no_wait():
-    with Loader(Levels(pause=0.06), 5, 32, 32, workers=1) as batches:
+    with Loader(Levels(pause=0.04), 5, 32, 32, workers=1) as batches:
         next(batches)
-        time.sleep(2.0)  # batches of 0.3 seconds are made meanwhile
+        time.sleep(0.8)  # batches of 0.2 seconds are made meanwhile
         before = batches.waited
         next(batches)
-        assert batches.waited - before < 0.3  # less than making one takes
+        assert batches.waited - before < 0.2  # less than making one takes
 
 
 def test_a_closed_loader_is_at_its_end():
