@@ -76,7 +76,8 @@ static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count) {
     t.tap_count = tap_count;
     t.y_block = a.y.block;
     t.residual_block = a.residual.block;
-    const bool in_tile = sloped(a.activation);
+    t.mish = a.activation == Activation::mish;
+    const bool in_tile = sloped(a.activation) || t.mish;
     t.slope = in_tile ? slope_of(a.activation) : 1.f;
     const int limit = a.stride_w <= 2 ? TILE : 4;
     return {a, t, tile_row(a.y.width, limit), a.stride_w, in_tile};

@@ -22,19 +22,39 @@ struct TileCall {
     const float* bias;  // null: store the bare sums (or what `resume` continues)
     const elem* residual;
     long residual_block;
-    float slope;  // activation max(x, slope x); a residual is added after it
+    float slope;  // activation max(x, slope x), or mish; a residual is added after it
+    bool mish;
     bool resume;  // start from what y holds instead of zero
 };
+
+// mish of P vectors, a few at a time: more would not fit the registers.
+template <int P>
+INLINE void mish_row(vec (&x)[P]) {
+    constexpr int N = 4, REST = P % N;
+    UNROLL for (int p = 0; p + N <= P; p += N) {
+        vec some[N];
+        UNROLL for (int i = 0; i < N; ++i) some[i] = x[p + i];
+        mish(some);
+        UNROLL for (int i = 0; i < N; ++i) x[p + i] = some[i];
+    }
+    if constexpr (REST > 0) {
+        vec some[REST];
+        UNROLL for (int i = 0; i < REST; ++i) some[i] = x[P - REST + i];
+        mish(some);
+        UNROLL for (int i = 0; i < REST; ++i) x[P - REST + i] = some[i];
+    }
+}
 
 template <int P, int KV>
 INLINE void store_tile(const TileCall& a, vec (&acc)[KV][P]) {
     UNROLL for (int k = 0; k < KV; ++k) {
         if (a.bias) {
             const vec bias = load(a.bias + k * V), slope = splat(a.slope);
-            UNROLL for (int p = 0; p < P; ++p) {
-                const vec v = acc[k][p] + bias;
-                acc[k][p] = larger(v, slope * v);
-            }
+            UNROLL for (int p = 0; p < P; ++p) acc[k][p] += bias;
+            if (a.mish)
+                mish_row(acc[k]);
+            else
+                UNROLL for (int p = 0; p < P; ++p) acc[k][p] = larger(acc[k][p], slope * acc[k][p]);
         }
         if (a.sums) {
             float* sums = a.sums + k * a.sums_block;

@@ -174,7 +174,8 @@ static void output_tile(const Conv& a, const TilePlace& at, int block, const flo
         UNROLL for (int i = 0; i < M; ++i) half[i][j] = o[i];
     }
     const vec bias = load(a.bias + block * V);
-    const bool in_tile = sloped(a.activation);
+    const bool is_mish = a.activation == Activation::mish;
+    const bool in_tile = sloped(a.activation) || is_mish;
     const vec slope = splat(in_tile ? slope_of(a.activation) : 1.f);
     const int rows = least(M, a.y.height - at.h), columns = least(M, a.y.width - at.w);
     float sums[M * V];  // what another activation is computed from
@@ -183,9 +184,10 @@ static void output_tile(const Conv& a, const TilePlace& at, int block, const flo
         Transform<M>::output(half[i], o);
         elem* y = pixel(a.y, at.image, block, at.h + i, at.w);
         const elem* residual = a.add ? pixel(a.residual, at.image, block, at.h + i, at.w) : nullptr;
+        UNROLL for (int j = 0; j < M; ++j) o[j] += bias;
+        if (is_mish) mish(o);
         UNROLL for (int j = 0; j < M; ++j) {
-            vec r = o[j] + bias;
-            r = larger(r, slope * r);
+            vec r = is_mish ? o[j] : larger(o[j], slope * o[j]);
             if (!in_tile) store(sums + j * V, r);
             if (j >= columns || !in_tile) continue;
             if (residual) r += load(residual + j * V);
