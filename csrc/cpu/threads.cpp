@@ -14,9 +14,10 @@
 namespace yolo::cpu {
 namespace {
 
-// A worker that has just finished expects the next layer's work within this time; a wake-up from
-// sleep costs about as much.
-constexpr std::chrono::microseconds SPIN{60};
+// A worker that has just finished expects the next layer's work within this time. What Python does
+// between two layers is shorter, and a wake-up from sleep takes 100 us and more on virtual
+// machines.
+constexpr std::chrono::microseconds SPIN{500};
 constexpr int64_t CLOSED = int64_t{1} << 32;
 
 thread_local bool inside_task = false;
@@ -42,6 +43,12 @@ bool spin(Ready ready) {
     return false;
 }
 
+// Neighbouring tasks, a cache line for each run.
+struct alignas(64) Run {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+};
+
 class Pool {
  public:
     // False when another thread is using the pool.
@@ -66,8 +73,12 @@ class Pool {
     }
 
     void open(int threads, int64_t count, Task task, void* context) {
-        width_ = threads, count_ = count, task_ = task, context_ = context;
-        next_.store(0);
+        width_ = threads, task_ = task, context_ = context;
+        if (int(runs_.size()) < threads) runs_ = std::vector<Run>(threads);
+        for (int64_t i = 0; i < threads; ++i) {
+            runs_[i].next.store(count * i / threads);
+            runs_[i].end = count * (i + 1) / threads;
+        }
         gate_.store(0);
         epoch_.fetch_add(1);
         if (sleepers_.load() > 0) {
@@ -92,9 +103,14 @@ class Pool {
         return false;
     }
 
+    // One's own run of tasks first, then what the others have left of theirs.
     void work(int worker) {
         inside_task = true;
-        for (int64_t task; (task = next_.fetch_add(1)) < count_;) task_(context_, task, worker);
+        for (int i = 0; i < width_; ++i) {
+            Run& run = runs_[(worker + i) % width_];
+            for (int64_t task; (task = run.next.fetch_add(1)) < run.end;)
+                task_(context_, task, worker);
+        }
         inside_task = false;
     }
 
@@ -120,9 +136,9 @@ class Pool {
     std::condition_variable wake_;
     std::atomic<int> started_{0}, sleepers_{0};
     std::atomic<uint64_t> epoch_{0};
-    std::atomic<int64_t> gate_{CLOSED}, next_{0};  // gate: workers inside, plus CLOSED
+    std::atomic<int64_t> gate_{CLOSED};  // workers inside, plus CLOSED
+    std::vector<Run> runs_;              // one for each worker
     int width_ = 0;
-    int64_t count_ = 0;
     Task task_ = nullptr;
     void* context_ = nullptr;
 };

@@ -10,9 +10,10 @@ namespace yolo::cpu {
 using Task = void (*)(void* context, int64_t task, int worker);
 
 // Calls run(context, task, worker) for every task in [0, count) on at most `threads` threads, the
-// caller among them, and returns when all are done.  worker is in [0, threads).  Tasks are handed
-// out one by one, so results must not depend on who computes what.
-// From inside a task, or while another thread uses the pool, the caller does all tasks itself.
+// caller among them, and returns when all are done.  worker is in [0, threads).  Each
+// worker begins with a run of neighbouring tasks of its own; who is done early takes from the
+// others', so results must not depend on who computes what. From inside a task, or while another
+// thread uses the pool, the caller does all tasks itself.
 void run_tasks(int threads, int64_t count, Task run, void* context);
 
 // body(task, worker) for every task.

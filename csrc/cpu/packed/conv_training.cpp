@@ -1,8 +1,9 @@
 #include "conv_training.h"
 
 #include <algorithm>
+#include <climits>
 
-#include "../threads.h"
+#include "shares.h"
 
 namespace yolo::packed {
 namespace {
@@ -54,13 +55,15 @@ struct ConvTraining::Room {
     }
 };
 
-// body(share) on each thread, `scratch_each` floats apart.
+// body(share) of so many shares; each thread has its own `scratch_each` floats of scratch.
 template <class F>
-void ConvTraining::share(const Room& room, float* scratch, long scratch_each, F body) const {
-    if (room.counts()) return;
-    cpu::parallel(threads_, threads_, [&](int64_t task, int) {
-        body(Share{int(task), threads_, scratch + task * scratch_each});
-    });
+void ConvTraining::divide(const Room& room, int shares, float* scratch, long scratch_each,
+                          F body) const {
+    if (!room.counts()) share(threads_, shares, scratch, scratch_each, body);
+}
+template <class F>
+void ConvTraining::divide(const Room& room, F body) const {
+    divide(room, shares_of(threads_), nullptr, 0, body);
 }
 
 bool ConvTraining::fits(const ConvShape& s, bool planar) {
@@ -129,13 +132,13 @@ Dense ConvTraining::turned(const float* weight) const {
 const float* ConvTraining::packed_direct(const Conv& call, const Dense& weight, Room& room) const {
     float* packed = room.take(long(call.y.blocks) * call.x.blocks * kernels_.lanes *
                               kernels_.lanes * weight.tap_count);
-    share(room, nullptr, 0, [&](const Share& s) { training_.pack_dense(weight, packed, s); });
+    divide(room, [&](const Share& s) { training_.pack_dense(weight, packed, s); });
     return packed;
 }
 
 void ConvTraining::direct(Conv call, const Dense& weight, Room& room) const {
     call.weight = packed_direct(call, weight, room);
-    share(room, nullptr, 0, [&](const Share& s) { kernels_.direct(call, s); });
+    divide(room, [&](const Share& s) { kernels_.direct(call, s); });
 }
 
 // Every worker has tiles of its own and reads all weights.
@@ -147,9 +150,11 @@ void ConvTraining::winograd_by_tiles(Conv call, const Dense& weight, Room& room)
         room.take(E2 * long(call.y.blocks) * call.x.blocks * kernels_.lanes * kernels_.lanes);
     float* scratch = room.take(threads_ * each);
     call.weight = packed;
-    share(room, scratch, 0,
-          [&](const Share& s) { training_.pack_winograd_dense(weight, packed, s); });
-    share(room, scratch, each, [&](const Share& s) { kernels_.winograd(call, s); });
+    divide(room, [&](const Share& s) { training_.pack_winograd_dense(weight, packed, s); });
+    // no share has fewer tiles than repay the reading of all weights
+    const int blocks = int(std::min<long>(tiles_of(call.y) / call.tile_block, INT_MAX));
+    const int shares = std::clamp(blocks, threads_, shares_of(threads_));
+    divide(room, shares, scratch, each, [&](const Share& s) { kernels_.winograd(call, s); });
 }
 
 // Large weights: all tiles are transformed first, then each worker takes panels of output channels,
@@ -164,7 +169,7 @@ void ConvTraining::winograd_by_panels(Conv call, const Dense& weight, Room& room
     float* v = room.take(groups * v_each);
     float* scratch = room.take(threads_ * each);
     auto first = [=](long group) { return int(tiles * group / groups); };
-    share(room, scratch, 0, [&](const Share& s) {
+    divide(room, [&](const Share& s) {
         for (long g = 0; g < groups; ++g)
             training_.winograd_input_tiles(call, first(g), first(g + 1) - first(g), v + g * v_each,
                                            s);
@@ -215,7 +220,8 @@ void ConvTraining::stem(Input x, const float* weight, const View& y, Room& room)
     call.weight = packed;
     if (room.counts()) return;
     training_.pack_stem_dense(source, packed);
-    share(room, scratch, each, [&](const Share& s) { kernels_.stem(call, s); });
+    divide(room, shares_of(threads_), scratch, each,
+           [&](const Share& s) { kernels_.stem(call, s); });
 }
 
 // Every pixel of dx is reached by other taps according to the parity of its row and column: four
@@ -238,10 +244,10 @@ void ConvTraining::strided_grad_x(View dy, const float* weight, View dx, Room& r
             call.x.images = call.y.images = n;
             maps[i] = call.y;
             if (!call.y.height || !call.y.width) continue;
-            share(room, nullptr, 0, [&](const Share& s) { kernels_.direct(call, s); });
+            divide(room, [&](const Share& s) { kernels_.direct(call, s); });
         }
         to.data = static_cast<float*>(dx.data) + image * dx.image, to.images = n;
-        share(room, nullptr, 0, [&](const Share& s) { training_.interleave(maps, to, s); });
+        divide(room, [&](const Share& s) { training_.interleave(maps, to, s); });
     }
 }
 
@@ -292,16 +298,17 @@ void ConvTraining::grad_weight(const float* dy, Input x, float* grad, Room& room
 
 void ConvTraining::direct_grad_weight(GradWeight call, Room& room) const {
     call.sums = room.take(training_.grad_weight_sums(call, threads_));
-    share(room, nullptr, 0, [&](const Share& s) { training_.grad_weight(call, s); });
-    share(room, nullptr, 0,
-          [&](const Share& s) { training_.grad_weight_collect(call, threads_, s); });
+    // shares have sums of their own
+    divide(room, threads_, nullptr, 0, [&](const Share& s) { training_.grad_weight(call, s); });
+    divide(room, [&](const Share& s) { training_.grad_weight_collect(call, threads_, s); });
 }
 
 void ConvTraining::stem_grad_weight(GradWeight call, Room& room) const {
     const long each = (training_.stem_grad_weight_scratch(call) + 15) / 16 * 16;
     call.sums = room.take(training_.stem_grad_weight_sums(call, threads_));
     float* scratch = room.take(threads_ * each);
-    share(room, scratch, each, [&](const Share& s) { training_.stem_grad_weight(call, s); });
+    divide(room, threads_, scratch, each,
+           [&](const Share& s) { training_.stem_grad_weight(call, s); });
     if (!room.counts()) training_.stem_grad_weight_collect(call, threads_);
 }
 
@@ -314,13 +321,17 @@ void ConvTraining::winograd_grad_weight(GradWeight call, Room& room) const {
     const int most = (tiles + chunks - 1) / chunks;
     call.x_tiles = room.take(training_.winograd_floats(call.x.blocks, most));
     call.dy_tiles = room.take(training_.winograd_floats(call.dy.blocks, most));
-    const int panels = (call.dy.blocks + 1) / 2;
-    call.sums = room.take(training_.winograd_grad_sums(call) * (chunks > 1 ? panels : threads_));
+    const long panel_sums = training_.winograd_grad_sums(call);
+    float* scratch = nullptr;  // the sums of a thread's panel, where there are no later chunks
+    if (chunks == 1)
+        scratch = room.take(panel_sums * threads_);
+    else
+        call.sums = room.take(panel_sums * ((call.dy.blocks + 1) / 2));
     for (int i = 0; i < chunks; ++i) {
         call.first_tile = int(long(tiles) * i / chunks);
         call.tiles = int(long(tiles) * (i + 1) / chunks) - call.first_tile;
-        share(room, nullptr, 0, [&](const Share& s) { training_.winograd_grad_tiles(call, s); });
-        share(room, nullptr, 0, [&](const Share& s) {
+        divide(room, [&](const Share& s) { training_.winograd_grad_tiles(call, s); });
+        divide(room, shares_of(threads_), scratch, panel_sums, [&](const Share& s) {
             training_.winograd_grad_weight(call, i > 0, i + 1 == chunks, s);
         });
     }

@@ -64,7 +64,9 @@ class ConvTraining {
     float* zeros(int blocks, Room& room) const;
     View output(const float* y) const;
     template <class F>
-    void share(const Room& room, float* scratch, long scratch_each, F body) const;
+    void divide(const Room& room, int shares, float* scratch, long scratch_each, F body) const;
+    template <class F>
+    void divide(const Room& room, F body) const;
 
     const Kernels& kernels_;
     const TrainingKernels& training_;

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "../threads.h"
+#include "shares.h"
 
 namespace yolo::packed {
 namespace {
@@ -34,9 +34,7 @@ class Call {
     }
 
     void run(void (*kernel)(const Norm&, const Share&)) const {
-        cpu::parallel(threads_, threads_, [&](int64_t task, int) {
-            kernel(norm, Share{int(task), threads_, nullptr});
-        });
+        share(threads_, [&](const Share& s) { kernel(norm, s); });
     }
 
     // body(first, second) of each image's partial pair of channel c

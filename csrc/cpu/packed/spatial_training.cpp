@@ -2,17 +2,11 @@
 
 #include <memory>
 
-#include "../threads.h"
 #include "conv_training.h"
+#include "shares.h"
 
 namespace yolo::packed {
 namespace {
-
-template <class F>
-void share(int threads, F body) {
-    cpu::parallel(threads, threads,
-                  [&](int64_t task, int) { body(Share{int(task), threads, nullptr}); });
-}
 
 View view(const Kernels& kernels, const Size& s, const float* data, int scale = 1) {
     return packed_view(kernels, data, s[0], s[1], scale * s[2], scale * s[3]);

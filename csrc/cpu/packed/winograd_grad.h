@@ -140,8 +140,8 @@ static long winograd_grad_sums(const GradWeight& a) {
 }
 
 // Products of the transformed tiles. A share has its own panels and blocks of x. Where all tiles
-// come at once the sums of a panel, [36][C][2V], need not outlive it: each share has one place for
-// them, which stays in cache. Otherwise each panel has its own.
+// come at once the sums of a panel, [36][C][2V], need not outlive it: they lie in the thread's
+// scratch, which stays in cache. Otherwise each panel has its own.
 static void winograd_grad_weight(const GradWeight& a, bool resume, bool last, const Share& share) {
     const int panels = ceil_div(a.dy.blocks, 2);
     const int panel_parts = least(panels, share.count), block_parts = share.count / panel_parts;
@@ -155,8 +155,7 @@ static void winograd_grad_weight(const GradWeight& a, bool resume, bool last, co
     for (int panel = mine.begin; panel < mine.end; ++panel) {
         const bool wide = 2 * panel + 1 < a.dy.blocks;
         const int width = (1 + wide) * V;
-        const int place = last && !resume ? share.index : panel;
-        float* sums = a.sums + place * winograd_grad_sums(a);
+        float* sums = a.sums ? a.sums + panel * winograd_grad_sums(a) : share.scratch;
         for (int e = 0; e < GE2; ++e)
             for (int block = blocks.begin; block < blocks.end; ++block) {
                 call.dy = a.dy_tiles + e * dy_plane + 2L * panel * a.tiles * V;
