@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 
@@ -23,6 +24,18 @@ def test_failure_keeps_the_old_file_and_leaves_no_other(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
-def test_missing_folder_is_an_os_error(tmp_path):
-    with pytest.raises(OSError):
+def test_errors_name_the_file_and_not_the_temporary_one(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError) as missing:
         atomic(tmp_path / "no" / "a", "x")
+    assert missing.value.filename == str(tmp_path / "no" / "a")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as refused:
+        atomic(tmp_path / "a", "x")
+    assert refused.value.filename == str(tmp_path / "a") and not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError) as other, replacing(tmp_path / "a"):
+        (tmp_path / "source").read_bytes()
+    assert other.value.filename == str(tmp_path / "source")

@@ -38,8 +38,15 @@ def main(argv=None):
         rank = int(os.environ.get("RANK", 0))
         if not (rank and getattr(error, "on_every_rank", False)):
             where = f"rank {rank}: " if rank else ""
-            print(f"error: {where}{legible(str(error))}", file=sys.stderr)
+            print(f"error: {where}{legible(told(error))}", file=sys.stderr)
         return 1
+
+
+def told(error):
+    """The error in a sentence; the system's own as `FILE: REASON`, as ours are."""
+    if isinstance(error, YoloError) or error.strerror is None or error.filename is None:
+        return str(error)
+    return f"{os.fsdecode(error.filename) or repr('')}: {error.strerror}"
 
 
 def show_warning(message, category, *_):

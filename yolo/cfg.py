@@ -71,6 +71,7 @@ class Section:
         self.notes = {}  # key -> why it is not what Darknet makes of it
         self._options = {}  # key -> (value, line)
         self._asked = {}  # key -> None, in order of asking
+        self._set = set()  # keys that are not the file's own
 
     def __repr__(self):
         return f"<[{self.name}] {self.path}:{self.line}>"
@@ -90,7 +91,8 @@ class Section:
             self._options[key] = (value, line)
 
     def set(self, key, value):
-        """Replaces or adds an option, as if the file held it."""
+        """Replaces or adds an option, as if the file held it; here an unknown key is an error."""
+        self._set.add(key)
         line = self._options.get(key, (None, self.line))[1]
         self._options[key] = (str(value), line)
 
@@ -226,10 +228,14 @@ class Section:
         return [(key, self.line_of(key), nearest(key, self._asked)) for key in left[:MAX_WARNINGS]]
 
     def warn_unknown(self):
-        """Warns of every key that nobody asked for, naming the nearest known one."""
+        """Warns of every key that nobody asked for, naming the nearest known one; what was `set`
+        would be without effect, which is an error."""
         for key, line, near in self.unknown():
             hint = f"; did you mean {near!r}?" if near else ""
-            self.source.warn(line, f"has no key {shown(key)}{hint}", self.name)
+            message = f"has no key {shown(key)}{hint}"
+            if key in self._set:
+                raise self.error(message)
+            self.source.warn(line, message, self.name)
 
 
 def nearest(word, words):

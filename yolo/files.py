@@ -11,19 +11,30 @@ def staged(path):
     """Gives a temporary path beside `path`, to be written by whom it is given to; leaving the
     block without an error flushes that file to the disk and renames it to `path`, an error
     removes it and leaves `path` as it was."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
+    path, temporary = Path(path), None
     try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
         yield Path(temporary)
         sync(temporary)
         os.chmod(temporary, 0o666 & ~umask())
         os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
+    except BaseException as error:
+        _name(error, path, temporary)
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def _name(error, path, temporary):
+    """The system's error about the temporary file, which a full disk does not even name, becomes
+    one about the file that was to be written."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return
+    if temporary is None or error.filename in (None, temporary):
+        error.filename = str(path)
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def test_check_refuses_a_tenth_of_broken_images(tmp_path):
         (tmp_path / "images" / f"{k}.png").write_bytes(b"")
     assert len(dataset.check().broken) == 2  # a tenth is not more than a tenth
     (tmp_path / "labels" / "9.txt").write_text("dog .5 .5 .2 .2\n")
-    with pytest.raises(DataError, match=r"3 of 20 images looked at are broken(.|\n)*9\.txt:1: not"):
+    with pytest.raises(DataError, match=r"3 of 20 .* broken; the first: .*3\.png: 0 bytes"):
         dataset.check()
     assert len(dataset.check(limit=5).broken) == 0  # 0, 5, 10, 14 and 19
 
@@ -105,7 +105,7 @@ def test_check_refuses_a_tenth_of_broken_images(tmp_path):
 def test_check_refuses_a_set_without_labels(tmp_path):
     dataset = Dataset.from_data(make(tmp_path, label=None))
     with pytest.raises(
-        DataError, match=r"none of 4 images(.|\n)*images/0\.txt\n(.|\n)*labels/0\.txt"
+        DataError, match=r"none of 4 images.*images/0\.txt, .*labels/0\.txt"
     ):
         dataset.check()
 

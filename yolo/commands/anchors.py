@@ -28,13 +28,15 @@ def run(args):
     import numpy as np
 
     from .. import figures
-    from ..data import Dataset
+    from ..data import Dataset, LabelError
     from ..data.anchors import anchor_text, average_iou, box_sizes, fit_anchors, gather, recall
 
     heads, size = network(args)
     dataset = Dataset.from_data(args.data, "train")
     console = Console(sys.stderr, at_once=False)
     boxes, broken = gather(dataset, lambda done: console.progress(done, len(dataset), "labels"))
+    if not len(boxes) and broken:
+        raise LabelError(f"{args.data}: none of {len(dataset)} images has a box; {broken[0]}")
     sizes = box_sizes(boxes, *size)
     unit = heads[0].anchor_unit(heads[0].out_shape[1:], size) if heads else (1, 1)
     before = np.array(heads[0].anchors) * unit if heads else None

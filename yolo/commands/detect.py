@@ -8,7 +8,7 @@ from contextlib import closing
 from itertools import islice
 
 from . import detect_parts
-from .flags import add_network, add_precision, natural, positive, prepare, share
+from .flags import add_network, add_precision, name_classes, natural, positive, prepare, share
 
 # Every word of yolo.saving.SAVERS, which loading OpenCV just for --help would cost.
 WORDS = ("images", "video", "json", "coco", "csv", "txt", "crops")
@@ -81,14 +81,13 @@ def run(args):
     if args.json_dir or args.engine != "here":
         return detect_parts.run(args)
     from .. import load
-    from ..data import read_names
     from ..data.sources import count, expand, frames
     from ..saving import savers
     from ..train.stop import Stop
 
     net = load(args.cfg, args.weights, device=args.device, strict=args.strict)
     if args.names:
-        net.names = read_names(args.names)
+        name_classes(net, args.names)
     live = live_source(args)
     paths = [] if live else expand(args.sources)
     stream = iter(live) if live else frames(paths)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .flags import add_network, positive, share
+from .flags import add_network, name_classes, positive, share
 
 
 def add(commands):
@@ -62,7 +62,7 @@ def run(args):
 
 def metadata(net, args):
     """Names for the graph, from --names or the .data file, and what that file says."""
-    from ..data import DataFile, read_names
+    from ..data import DataFile
 
     facts = {}
     if args.data_metadata:
@@ -71,5 +71,5 @@ def metadata(net, args):
         facts["data"] = Path(args.data_metadata).name
         facts["classes"] = str(data.classes)
     if args.names:
-        net.names = read_names(args.names)
+        name_classes(net, args.names)
     return facts

@@ -14,7 +14,10 @@ def natural(text):
 
 
 def at_least(least, text):
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
     if value < least:
         raise argparse.ArgumentTypeError(f"expected an integer of at least {least}, got {text}")
     return value
@@ -26,6 +29,17 @@ def share(text):
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
     return value
+
+
+def name_classes(net, path):
+    """Gives the network the names of a file, one a line; more than there are classes do no harm."""
+    from ..data import DataError, read_names
+
+    names = read_names(path)
+    classes = max(getattr(net.layers[head], "classes", 0) for head in net.heads)
+    if len(names) < classes:
+        raise DataError(f"{path}: {len(names)} names, but the network has {classes} classes")
+    net.names = names
 
 
 UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}

@@ -43,6 +43,8 @@ def run(args):
     extension = "svg" if args.what == "graph" else "png"
     name = args.what if of_file else f"{Path(args.cfg).stem}-{args.what}"
     out = Path(args.out or f"{name}.{extension}")
+    if out.suffix.lower() not in ("", f".{extension}"):
+        raise PlotError(f"--out {out}: --what {args.what} is written as .{extension}")
     out.parent.mkdir(parents=True, exist_ok=True)
     DRAW[args.what](net, args, out)
     print(f"picture: {out}")

@@ -3,7 +3,7 @@
 import argparse
 
 from ..serve.limits import Limits
-from .flags import add_network, add_precision, positive, prepare, share
+from .flags import add_network, add_precision, name_classes, positive, prepare, share
 
 
 def seconds(text):
@@ -51,10 +51,9 @@ def add(commands):
 def run(args):
     prepare(args)
     from .. import load
-    from ..data import read_names
     from ..serve import serve
 
     net = load(args.cfg, args.weights, device=args.device, strict=args.strict)
     if args.names:
-        net.names = read_names(args.names)
+        name_classes(net, args.names)
     return serve(net, args)

@@ -173,14 +173,13 @@ class Check:
         """Raises DataError where training would be a waste of time."""
         where = shown(path or "<list>")
         if len(self.broken) > BROKEN_SHARE * self.images:
-            first = "\n  ".join(self.broken[:10])
             raise DataError(
-                f"{where}: {len(self.broken)} of {self.images} images looked at are broken; "
-                f"the first are\n  {first}"
+                f"{where}: {len(self.broken)} of {self.images} images looked at are broken; the "
+                f"first: {self.broken[0]} (data check lists all)"
             )
         if self.unlabelled and len(self.unlabelled) == self.images - len(self.broken):
-            tried = "\n  ".join(shown(p) for p in labels.candidates(self.unlabelled[0]))
+            tried = ", ".join(shown(p) for p in labels.candidates(self.unlabelled[0]))
             raise DataError(
                 f"{where}: none of {self.images} images looked at has a label file; "
-                f"for the first these were tried\n  {tried}"
+                f"for the first these were tried: {tried}"
             )
