@@ -104,9 +104,7 @@ def test_check_refuses_a_tenth_of_broken_images(tmp_path):
 
 def test_check_refuses_a_set_without_labels(tmp_path):
     dataset = Dataset.from_data(make(tmp_path, label=None))
-    with pytest.raises(
-        DataError, match=r"none of 4 images.*images/0\.txt, .*labels/0\.txt"
-    ):
+    with pytest.raises(DataError, match=r"none of 4 images.*images/0\.txt, .*labels/0\.txt"):
         dataset.check()
 
 
