@@ -19,6 +19,8 @@ from pathlib import Path
 
 import torch
 import training_step
+from network_cuda import MODES
+from network_cuda import run as race_cuda
 from timing import header, paired, race, ratio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -140,6 +142,9 @@ def main():
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument(
+        "--modes", nargs="+", choices=MODES, default=MODES, help="--device cuda: PyTorch's"
+    )
     parser.add_argument("--pairs", type=int, default=50, help="--device cuda: ABBA pairs")
     args = parser.parse_args()
     if unknown := set(args.peers or ()) - set(PEERS):
@@ -162,14 +167,12 @@ def on_cuda(args):
     """Our CUDA plan beside PyTorch at its best."""
     if not torch.cuda.is_available():
         raise SystemExit("--device cuda: this machine, or this build of torch, has no GPU")
-    from network_cuda import run as race_cuda
-
     cases = []
     for item in args.networks or ("yolov3:416", "yolov4:608"):
         name, size = item.split(":")
         path = Path(name) if name.endswith(".cfg") else CFG / f"{name}.cfg"
         cases.append((path.stem, network(path, int(size)).eval().cuda(), args.batch))
-    race_cuda(cases, args.precision, args.pairs, args.json)
+    race_cuda(cases, args.precision, args.pairs, args.json, args.modes)
 
 
 def compare_torch(args):

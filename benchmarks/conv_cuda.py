@@ -5,12 +5,11 @@ stay near 1. Results are compared before anything is timed. cuDNN chooses by mea
 (benchmark = True) and computes in the same precision.
 """
 
-import json
 import math
 
 import torch
 import torch.nn.functional as F
-from gpu_timing import at_its_best, compare, machine, relative, sets_for
+from gpu_timing import at_its_best, compare, machine, relative, save, sets_for
 from shapes import ceiling_of, floor, flops, layer_shapes, traffic
 from timing import geometric_mean
 
@@ -70,7 +69,9 @@ def run(settings):
     found = layer_shapes(settings.cfg, settings.batch, settings.height, settings.width)
     print("| c->k size/stride @h | pass | times | ours us | cuDNN us | ratio | TFLOP/s | floor |")
     print("| --- | --- | --: | --: | --: | --: | --: | --: |")
-    rows = []
+    content = {"kind": "conv", "machine": info, "network": settings.cfg, "rows": []}
+    content |= {"batch": settings.batch, "precision": precision}
+    rows = content["rows"]
     with torch.no_grad(), ops.precision(precision):
         for a, count in found.items():
             for name in settings.passes:
@@ -80,12 +81,9 @@ def run(settings):
                 row["of_floor"] = floor(a, name, precision, ceiling) / row["ours"] if ceiling else 0
                 rows.append(row)
                 print(line(row), flush=True)
+            save(settings.json, content)
     for name in settings.passes:
         print(f"geometric mean, {name}: {mean_ratio(rows, name):.2f}")
-    if settings.json:
-        content = {"kind": "conv", "machine": info, "network": settings.cfg, "rows": rows}
-        content |= {"batch": settings.batch, "precision": precision, "after": machine()}
-        settings.json.write_text(json.dumps(content, indent=1))
 
 
 def line(row):

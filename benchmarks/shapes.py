@@ -64,6 +64,18 @@ def floor(a, name, precision, ceiling):
     return max(flops(a) / ceiling.flops[precision], traffic(a, name, precision) / ceiling.bytes)
 
 
+def network_floor(path, batch, size, passes, precision, ceiling):
+    """Seconds that the convolutions of a network take at least; nobody wants grad_x of the first.
+    0 where the ceiling is None."""
+    if ceiling is None:
+        return 0.0
+    total = 0.0
+    for i, (a, count) in enumerate(layer_shapes(path, batch, *size).items()):
+        for name in passes:
+            total += (count - (i == 0 and name == "grad_x")) * floor(a, name, precision, ceiling)
+    return total
+
+
 def ceiling_of(device):
     """The Ceiling of a device by its name, or None where none was measured."""
     return next((ceiling for name, ceiling in CEILINGS.items() if name in device), None)

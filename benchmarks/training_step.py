@@ -36,6 +36,9 @@ ACTIVATIONS = {
     "linear": lambda x: x,
     "leaky": lambda x: F.leaky_relu(x, 0.1, inplace=True),
     "mish": lambda x: F.mish(x, inplace=True),
+    "swish": lambda x: F.silu(x, inplace=True),
+    "relu": lambda x: F.relu(x, inplace=True),
+    "logistic": torch.sigmoid,
 }
 
 
@@ -66,19 +69,22 @@ class Step:
 
 
 def as_pytorch(net, memory_format):
-    """Gives the layers that take the time the forward that a user of PyTorch would write."""
+    """The net, its layers that take the time with the forward that a user of PyTorch would write;
+    in evaluation its normalisation is folded (net.fused())."""
     net.to(memory_format=memory_format)
     for layer in net.layers:
         if type(layer).__name__ == "Convolutional":
             layer.forward = lambda x, layer=layer: convolutional(layer, x)
         if type(layer).__name__ == "Upsample":
             layer.forward = lambda x, layer=layer: F.interpolate(x, scale_factor=layer.stride)
+    return net
 
 
 def convolutional(layer, x):
     normalised = layer.batch_normalize
     bias = None if normalised else layer.bias
-    x = F.conv2d(x, layer.weight, bias, layer.stride, layer.pad_cells)
+    how = layer.stride, layer.pad_cells, layer.dilation, layer.groups
+    x = F.conv2d(x, layer.weight, bias, *how)
     if normalised:
         rolling = layer.rolling_mean, layer.rolling_var
         x = F.batch_norm(x, *rolling, layer.scale, layer.bias, True, 0.01, EPS)

@@ -1,5 +1,6 @@
 """What of the GPU benchmarks runs without a GPU: shapes, floors, statistics, flags, tables."""
 
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -54,6 +55,18 @@ def test_floors(load):
     assert shapes.ceiling_of("another GPU") is None
 
 
+def test_floor_of_a_network(load):
+    """As design counted it for whole networks: inference alone, and all three passes."""
+    shapes = load("shapes")
+    given = ROOT / "cfg" / "yolov3.cfg", 16, (416, 416)
+    ceiling = shapes.ceiling_of("NVIDIA H200")
+    forward = shapes.network_floor(*given, ("forward",), "bf16", ceiling)
+    assert forward == pytest.approx(1.55e-3, rel=0.05)
+    found = shapes.network_floor(*given, shapes.PASSES, "bf16", ceiling)
+    assert 2.9 * forward < found < 3 * forward  # the first layer has no grad_x
+    assert shapes.network_floor(*given, shapes.PASSES, "bf16", None) == 0
+
+
 def test_pairs_take_turns_and_cancel_a_drift(load):
     timing = load("gpu_timing")
     now, order = itertools.count(), []
@@ -75,6 +88,52 @@ def test_functions_rotate(load):
     assert [turn() for _ in range(5)] == [0, 1, 2, 0, 1]
     assert timing.sets_for(60e6) == 3 and timing.sets_for(1e9) == 1
     assert timing.sets_for(1e3) == timing.MOST_SETS and timing.sets_for(1e3, cold=False) == 1
+
+
+def test_footprint_counts_what_stays_and_what_a_call_needs(load, monkeypatch):
+    timing, now, most = load("gpu_timing"), [100], [100]
+
+    def use(amount):
+        now[0] += amount
+        most[0] = max(most[0], now[0])
+
+    def build():
+        use(40)
+
+        def call():
+            use(300)
+            use(-300)
+
+        use(500)  # of the building alone
+        use(-500)
+        return call
+
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: now[0])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: most[0])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: most.__setitem__(0, now[0]))
+    assert timing.footprint(build)[1] == 340
+
+
+def test_a_captured_function_gives_its_tensors(load, monkeypatch):
+    timing, log = load("gpu_timing"), []
+
+    class Any:
+        def __init__(self, *_):
+            pass
+
+        def wait_stream(self, other):
+            log.append("wait")
+
+        def replay(self):
+            log.append("replay")
+
+    for name in ("Stream", "CUDAGraph", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, Any)
+    for name in ("stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, lambda what: contextlib.nullcontext())
+    graph = timing.graphed(lambda: log.append("run") or "result")
+    assert log == ["wait", "run", "run", "run", "wait", "run"]  # warm runs aside, then the capture
+    assert graph() == "result" and log[-1] == "replay"
 
 
 def test_interval_covers_the_median(load):
@@ -104,6 +163,132 @@ def test_bench_train_says_that_it_needs_a_gpu(load):
         load("bench_train").main([])
 
 
+TINY = """
+[net]
+width=32
+height=32
+channels=3
+[convolutional]
+batch_normalize=1
+filters=4
+size=3
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+filters=21
+size=1
+activation=linear
+[yolo]
+mask=0,1,2
+anchors=2,3, 4,4, 7,6
+classes=2
+num=3
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    path = tmp_path / "tiny.cfg"
+    path.write_text(TINY)
+    return str(path)
+
+
+def fake_gpu(module, monkeypatch):
+    """What needs a GPU is left out; a clock that shows the same for everything."""
+
+    def clock(side, repeats):
+        side()
+        return 1e-3
+
+    monkeypatch.setattr(module, "footprint", lambda build: (build(), 1000))
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **_: compiled(f, backend="aot_eager"))
+    return clock
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+def test_training_steps_of_every_mode(load, tiny, monkeypatch):
+    """On the CPU: the gradients of all modes agree, and each of ours meets each of the peer's."""
+    bench = load("bench_train")
+    clock = fake_gpu(bench, monkeypatch)
+    monkeypatch.setattr(bench, "graphed_body", lambda body, x: body)
+    modes = ["--ours", "eager", "graph", "--modes", "eager", "compiled", "graph"]
+    case = ["--cfg", tiny, "--size", "32", "--batch", "2", "--precision", "fp32", "--pairs", "2"]
+    settings = bench.parse([*case, *modes])
+    rows = list(bench.measure(settings, "cpu", clock))
+    pairs = [(row["peer_mode"], row["our_mode"]) for row in rows]
+    assert pairs == list(itertools.product(bench.PEERS, bench.OURS))
+    for row in rows:
+        assert row["cosine"] > 0.99999
+        assert row["our_bytes"] == (1000 if row["our_mode"] == "eager" else None)
+        assert row["peer_bytes"] == (None if row["peer_mode"] == "graph" else 1000)
+        text = bench.line(row | {"network": "tiny", "size": 32, "batch": 2})
+        assert ("memory" in text) == ("graph" not in (row["our_mode"], row["peer_mode"]))
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+def test_wrong_gradients_are_not_timed(load, tiny, monkeypatch):
+    bench = load("bench_train")
+    clock = fake_gpu(bench, monkeypatch)
+    plain = bench.as_pytorch
+
+    def spoilt(net, layout):
+        net = plain(net, layout)
+        forward = net.layers[0].forward
+        net.layers[0].forward = lambda x: forward(x).flip(3)
+        return net
+
+    monkeypatch.setattr(bench, "as_pytorch", spoilt)
+    case = ["--cfg", tiny, "--size", "32", "--batch", "2", "--precision", "fp32"]
+    with pytest.raises(SystemExit, match=r"point apart.* at weight 0"):
+        list(bench.measure(bench.parse(case), "cpu", clock))
+
+
+def test_inference_of_every_mode(load, tiny, monkeypatch):
+    """On the CPU, our network standing for the plan."""
+    bench, network = load("network_cuda"), load("bench_network").network
+
+    class Plan:
+        fallback = None
+
+        def __init__(self, net, batch, precision):
+            self.net = net
+
+        def __call__(self, x):
+            with torch.no_grad():
+                return self.net(x)
+
+    clock = fake_gpu(bench, monkeypatch)
+    monkeypatch.setattr(bench, "CudaPlan", Plan)
+    monkeypatch.setattr(bench, "graphed", lambda function: function)
+    net = network(tiny, 32).eval()
+    rows = list(bench.measure(net, 2, "fp32", 2, clock=clock))
+    assert [row["peer_mode"] for row in rows] == list(bench.MODES)
+    for row in rows:
+        assert row["error"] < 1e-5 and row["our_bytes"] == 1000
+        assert row["peer_bytes"] == (None if "graph" in row["peer_mode"] else 1000)
+    plain = bench.as_pytorch
+    monkeypatch.setattr(bench, "as_pytorch", lambda *a: plain(*a).apply(double_weights))
+    with pytest.raises(SystemExit, match="the heads differ"):
+        list(bench.measure(net, 2, "fp32", 2, clock=clock))
+
+
+@torch.no_grad()
+def double_weights(module):
+    if hasattr(module, "weight"):
+        module.weight.mul_(2)
+
+
+def test_figures_of_a_run_that_is_stopped_stay(load, tmp_path, monkeypatch):
+    timing = load("gpu_timing")
+    monkeypatch.setattr(timing, "machine", lambda: MACHINE)
+    timing.save(tmp_path / "x.json", {"kind": "train", "rows": [1]})
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert found == {"kind": "train", "rows": [1], "after": MACHINE}
+    timing.save(None, {})
+
+
 MACHINE = {"device": "NVIDIA H200", "torch": "2.13", "cudnn": 91000, "nvidia-smi": ""}
 
 
@@ -130,20 +315,23 @@ def test_report_rewrites_between_its_markers(load, tmp_path, monkeypatch):
     report = load("report")
     row = {"network": "yolov4", "size": 608, "batch": 16, "ours": 0.02, "peer": 0.03,
            "peer_mode": "eager", "ratio": 1.5, "low": 1.4, "high": 1.6,
-           "our_bytes": 6, "peer_bytes": 10}  # fmt: skip
+           "our_bytes": 6, "peer_bytes": 10, "our_mode": "eager", "of_floor": 0.4}  # fmt: skip
+    graph = {"peer": 0.025, "peer_mode": "graph", "our_bytes": None, "ratio": 1.25}
+    content = {"kind": "train", "machine": MACHINE, "precision": "bf16"}
     path = tmp_path / "train.json"
-    path.write_text(
-        json.dumps({"kind": "train", "machine": MACHINE, "precision": "bf16", "rows": [row]})
-    )
+    path.write_text(json.dumps(content | {"rows": [row, row | graph]}))
     documents = tmp_path / "GPU.md", tmp_path / "README.md"
     documents[0].write_text("a\n<!-- measured train -->\nold\n<!-- end train -->\nb\n")
-    documents[1].write_text("no table here\n")
+    documents[1].write_text("# It\n<!-- measured train -->\n<!-- end train -->\n")
     monkeypatch.setattr(report, "DOCUMENTS", documents)
     report.main(["--write", str(path)])
     text = documents[0].read_text()
-    line = "| yolov4, 608, 16, bf16 | 20.00 | 30.00 | eager, memory 0.60 | 1.50 (1.40-1.60) |"
+    line = (
+        "| yolov4, 608, 16, bf16 | 20.00, eager | 0.40 | 30.00, eager | 1.50 (1.40-1.60) | 0.60 |"
+    )
+    assert "| 25.00, graph (fastest) | 1.25 (1.40-1.60) | - |" in text
     assert line in text and "old" not in text and text.startswith("a\n") and text.endswith("b\n")
-    assert documents[1].read_text() == "no table here\n"
+    assert line in documents[1].read_text()
     report.main(["--write", str(path)])
     assert documents[0].read_text() == text
     documents[0].write_text("no markers")
@@ -161,9 +349,9 @@ def test_files_that_are_none_are_refused(load, tmp_path, content):
 
 def test_the_documents_have_every_marker(load):
     report = load("report")
-    text = report.DOCUMENTS[0].read_text()
-    for kind in report.KINDS:
-        assert report.rewrite(text, kind, "here", "GPU.md") != text
+    for document, kind in itertools.product(report.DOCUMENTS, report.KINDS):
+        text = document.read_text()
+        assert report.rewrite(text, kind, "here", document.name) != text
 
 
 def test_gpu_check_survives_failing_parts(tmp_path):
