@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -365,12 +366,29 @@ def test_gpu_check_survives_failing_parts(tmp_path):
     command = [
         "sh",
         str(ROOT / "benchmarks" / "gpu_check.sh"),
-        "build",
-        "conv",
-        "train",
-        "nonsense",
+        *("build", "sanitize", "conv", "network", "train", "train-compiled", "nonsense"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 1 and "no part 'nonsense'" in done.stdout
-    for part in ("build-kernels", "build-package", "conv-bf16", "conv-tf32", "train"):
+    for part in ("build-kernels", "build-package", "memcheck", "conv-bf16", "conv-tf32",
+                 "network-16", "train-yolov4", "train-compiled-yolov3"):  # fmt: skip
         assert f"{part}: FAILED" in done.stdout
+
+
+def test_each_part_of_gpu_check_ends_within_ten_minutes():
+    """The limits of what one part runs, added; those in a loop count for each of its turns."""
+    text = (ROOT / "benchmarks" / "gpu_check.sh").read_text()
+    bodies = dict(re.findall(r"^(\w+)\(\) \{.*?\n(.*?)^\}", text, re.M | re.S))
+    del bodies["part"]
+    assert len(bodies) == 7
+    for name, body in bodies.items():
+        loop = re.search(r"for \w+ in (.*?); do(.*?)done", body, re.S)
+        rest, total = body, 0
+        if loop:
+            rest = body.replace(loop[0], "")
+            total = len(loop[1].split()) * limits(loop[2])
+        assert 60 <= total + limits(rest) <= 580, name
+
+
+def limits(text):
+    return sum(map(int, re.findall(r"\bpart \S+ (\d+)", text)))

@@ -111,6 +111,7 @@ class Gpu:
 
     def __init__(self, path):
         self.kernels = Kernels(path)
+        torch.backends.cudnn.allow_tf32 = False  # PyTorch's float32 results are wanted exactly
 
     def set_order(self, order):
         if order != "forward":

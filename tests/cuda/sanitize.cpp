@@ -1,19 +1,57 @@
-// Runs the emulated kernels on tiny shapes under a sanitizer, which ends the program when it finds
-// something.  `race` runs a kernel that lacks a barrier instead: the thread sanitizer must object.
+// Runs the kernels on tiny shapes under a sanitizer, which ends the program when it finds
+// something: those of the emulator under the compiler's, or compiled by nvcc under
+// compute-sanitizer. `race` runs a kernel that lacks a barrier instead: whoever looks for races
+// must object.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <vector>
 
 #include "../../csrc/cuda/cuda_api.h"
+#ifdef YOLO_EMULATOR
 #include "../../csrc/emulator/emulator_api.h"
+#else
+#include <cuda_runtime.h>
+#endif
 
 YOLO_CUDA_API int probe_barrier(int waits, const float* x, float* out, void* stream);
 
 namespace {
 
+#ifdef YOLO_EMULATOR
+template <class T>
+using Memory = std::vector<T>;
+int finish() {
+    return YOLO_OK;
+}
+#else
+// Memory that both sides read: an allocation for each tensor, so that a step outside is seen.
+template <class T>
+struct Managed {
+    using value_type = T;
+    Managed() = default;
+    template <class Other>
+    Managed(const Managed<Other>&) {}
+    T* allocate(size_t count) {
+        void* memory = nullptr;
+        if (cudaMallocManaged(&memory, count * sizeof(T)) != cudaSuccess) throw std::bad_alloc();
+        return static_cast<T*>(memory);
+    }
+    void deallocate(T* memory, size_t) { cudaFree(memory); }
+    bool operator==(const Managed&) const { return true; }
+    bool operator!=(const Managed&) const { return false; }
+};
+template <class T>
+using Memory = std::vector<T, Managed<T> >;
+int finish() {
+    return int(cudaDeviceSynchronize());
+}
+#endif
+
 void check(int status, const char* what) {
+    if (status == YOLO_OK) status = finish();
     if (status == YOLO_OK) return;
     std::printf("%s: %s\n", what, yolo_cuda_message(status));
     std::exit(2);
@@ -21,7 +59,7 @@ void check(int status, const char* what) {
 
 // Memory of its own for every tensor, so that a step outside is seen; filled with small numbers.
 struct Buffer {
-    std::vector<char> bytes;
+    Memory<char> bytes;
     explicit Buffer(int64_t count, YoloType type) : bytes(size_t(count * size(type))) {
         for (int64_t i = 0; i < count; ++i) set(i, type, float(i * 7 % 13 - 6) / 8);
     }
@@ -66,15 +104,14 @@ void convolve(ConvShape a, YoloType type, int64_t (*workspace)(const YoloConv*, 
     auto tile_count = [&](YoloPass pass) {
         return size_t(yolo_cuda_conv_implicit_tiles(&a, pass));
     };
-    std::vector<float> tiles(tile_count(YOLO_FORWARD) * a.k * 3 +
-                             tile_count(YOLO_GRAD_X) * a.c * 2);
+    Memory<float> tiles(tile_count(YOLO_FORWARD) * a.k * 3 + tile_count(YOLO_GRAD_X) * a.c * 2);
     Buffer normed(int64_t(a.n) * a.c * a.h * a.w, type);
-    std::vector<float> channels(size_t(a.c), 0.5f);
+    Memory<float> channels(size_t(a.c), 0.5f);
     for (YoloPass pass : {YOLO_FORWARD, YOLO_GRAD_X, YOLO_GRAD_WEIGHT}) {
         if (stem && pass == YOLO_GRAD_X) continue;
         call.weight = pass == YOLO_GRAD_WEIGHT ? grad_weight.data() : weight.data();
         call.workspace_bytes = workspace(&call, pass);
-        std::vector<char> room(size_t(call.workspace_bytes));
+        Memory<char> room(size_t(call.workspace_bytes));
         call.workspace = room.data();
         check(run(&call, pass, nullptr), what);
         if (pass == YOLO_GRAD_WEIGHT || !tensor_cores) continue;
@@ -94,7 +131,7 @@ void normalise(YoloType type, int channels) {
     int64_t rows = 35;
     Buffer x(rows * channels, type), y(rows * channels, type), grad(rows * channels, type);
     std::vector<Buffer> values(8, Buffer(channels, number));
-    std::vector<char> room(size_t(yolo_cuda_norm_workspace(rows, channels)));
+    Memory<char> room(size_t(yolo_cuda_norm_workspace(rows, channels)));
     YoloNorm t = {};
     t.rows = rows, t.channels = channels, t.type = type, t.training = 1, t.activation = 18;
     t.x = {x.data(), channels}, t.y = {y.data(), channels}, t.grad_y = {y.data(), channels};
@@ -109,7 +146,7 @@ void normalise(YoloType type, int channels) {
 
 void pool() {
     Buffer x(2 * 5 * 6 * 7, YOLO_FLOAT32), y(2 * 5 * 3 * 4, YOLO_FLOAT32);
-    std::vector<int> index(2 * 5 * 3 * 4);
+    Memory<int> index(2 * 5 * 3 * 4);
     YoloPool t = {2, 5, 6, 7, 3, 4, 2, 2, 2, 2, 0, 0, YOLO_FLOAT32, {}, {}, index.data()};
     t.x = {x.data(), 5}, t.y = {y.data(), 5};
     check(yolo_cuda_maxpool(&t, YOLO_FORWARD, nullptr), "maxpool");
@@ -120,13 +157,13 @@ void pool() {
 // Regions inside, over the edges, far outside, of no image and without numbers.
 void regions() {
     const float nan = NAN;
-    const float all[][5] = {{0, 0.1f, 0.2f, 0.7f, 0.9f}, {1, -0.4f, -0.1f, 1.3f, 1.2f},
-                            {1, 1e9f, -1e9f, 2e9f, 1},   {7, 0, 0, 1, 1},
-                            {0, nan, nan, nan, nan},     {nan, 0, 0, 1, 1}};
+    Memory<float> all = {0, 0.1f, 0.2f,  0.7f, 0.9f, 1,   -0.4f, -0.1f, 1.3f, 1.2f,
+                         1, 1e9f, -1e9f, 2e9f, 1,    7,   0,     0,     1,    1,
+                         0, nan,  nan,   nan,  nan,  nan, 0,     0,     1,    1};
     const int c = 3, h = 5, w = 4, p = 2, q = 3, count = 6;
     Buffer x(2 * c * h * w, YOLO_FLOAT32), y(count * c * p * q, YOLO_FLOAT32);
-    std::vector<int> index(size_t(count * c * p * q));
-    YoloRoi t = {2, c, h, w, count, p, q, 2, YOLO_FLOAT32, {}, {}, all, index.data()};
+    Memory<int> index(size_t(count * c * p * q));
+    YoloRoi t = {2, c, h, w, count, p, q, 2, YOLO_FLOAT32, {}, {}, all.data(), index.data()};
     t.x = {x.data(), c}, t.y = {y.data(), c};
     for (YoloPass pass : {YOLO_FORWARD, YOLO_GRAD_X}) {
         check(yolo_cuda_roi_align(&t, pass, nullptr), "roi_align");
@@ -137,10 +174,10 @@ void regions() {
 // 40 cells that overlap, three classes, a full capacity.
 void detect(int capacity) {
     const int cells = 40, classes = 3, width = 5 + classes;
-    std::vector<float> x(size_t(2 * cells * width)), settings(18, 1.f);
-    std::vector<float> boxes(size_t(2 * capacity * 4 + 4)), probs(size_t(2 * capacity * classes));
-    std::vector<unsigned char> kept(probs.size());
-    std::vector<int> counts(2), places(size_t(2 * capacity));
+    Memory<float> x(size_t(2 * cells * width)), settings(18, 1.f);
+    Memory<float> boxes(size_t(2 * capacity * 4 + 4)), probs(size_t(2 * capacity * classes));
+    Memory<unsigned char> kept(probs.size());
+    Memory<int> counts(2), places(size_t(2 * capacity));
     for (size_t i = 0; i < x.size(); ++i) x[i] = float(i * 7 % 13 + 1) / 16;
     settings[0] = 0.1f, settings[1] = 0.4f;
     YoloDetect t = {};
@@ -156,14 +193,16 @@ void detect(int capacity) {
 
 int main(int count, char** arguments) {
     if (count > 1 && std::strcmp(arguments[1], "race") == 0) {
-        std::vector<float> x(64, 1.f), out(64);
+        Memory<float> x(64, 1.f), out(64);
         check(probe_barrier(0, x.data(), out.data(), nullptr), "race");
         return 0;
     }
     // the thread sanitizer reasons about what may happen: one order is enough for it
     bool once = count > 1 && std::strcmp(arguments[1], "once") == 0;
     for (int order = once ? 2 : 0; order < 3; ++order) {
+#ifdef YOLO_EMULATOR
         emulator_set_order(order, 3);
+#endif
         for (YoloType type : {YOLO_BFLOAT16, YOLO_FLOAT32}) {
             convolve({1, 16, 5, 6, 24, 3, 3, 0, 0, 2, 1, 1, 1, 1, 1, 1}, type,
                      yolo_cuda_conv_implicit_workspace, yolo_cuda_conv_implicit, "implicit");

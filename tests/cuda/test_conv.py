@@ -176,7 +176,9 @@ def test_implicit_epilogue(machine, kernels, activation):
 
 
 def test_empty_batch(machine, kernels):
-    a, x, weight, bias, grad_y, *_ = case((0, 8, 5, 5, 8, 3, 1, 1, 1, 1), torch.float32, "cpu")
+    a, x, weight, bias, grad_y, *_ = case(
+        (0, 8, 5, 5, 8, 3, 1, 1, 1, 1), torch.float32, machine.device
+    )
     assert kernels.im2col_forward(a, x, weight, bias).shape == (0, 8, 5, 5)
     assert kernels.implicit_forward(a, x, weight, bias).shape == (0, 8, 5, 5)
     assert not kernels.im2col_grad_weight(a, x, grad_y).any()

@@ -72,7 +72,9 @@ def test_conv2d_of_expanded_gradients(device):
     weight = torch.randn(4, 3, 3, 3, device=device)
     ops.conv2d(x, weight, padding=1).sum().backward()
     wanted = torch.autograd.functional.vjp(
-        lambda x: torch.nn.functional.conv2d(x, weight, padding=1), x, torch.ones(2, 4, 5, 5)
+        lambda x: torch.nn.functional.conv2d(x, weight, padding=1),
+        x,
+        torch.ones(2, 4, 5, 5, device=device),
     )[1]
     torch.testing.assert_close(x.grad, wanted.to(x.grad))
 

@@ -437,7 +437,9 @@ class Kernels:
             row.count = weight.numel()
             row.decay, row.rate, row.limit, row.clip = numbers
             row.half_type = 0 if half is None else TYPES[half.dtype]
-        return torch.frombuffer(table, dtype=torch.uint8).to(device)
+        table = torch.frombuffer(table, dtype=torch.uint8)
+        # pinned, or the copy would wait for all that runs on the device
+        return table.pin_memory().to(device, non_blocking=True) if self.on_cuda else table
 
     def update(self, table, count, rate, momentum, clear=True):
         """u <- update - grad - decay * w; w <- w + rate * u; update <- momentum * u; grad <- 0."""
