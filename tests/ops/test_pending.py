@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from oracle import leaf
 
+from tests.ops.oracle import leaf
 from yolo import cfg, ops
 from yolo.network import Network
 from yolo.ops import pending
