@@ -1,6 +1,8 @@
 """The rules of the house: imports run downwards, and some calls are banned."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,14 @@ def test_no_call_that_runs_foreign_code(path):
             assert called not in ("eval", "exec", "os.system", "torch.load"), (path, node.lineno)
             shell = [k for k in node.keywords if k.arg == "shell"]
             assert not shell, (path, node.lineno)
+
+
+def test_the_command_line_is_there_before_pytorch():
+    """Loading it takes a second, for which --help need not wait and in which Ctrl-C is pressed."""
+    program = (
+        "import sys, yolo.__main__ as m; m.parser(); "
+        "print({'torch', 'numpy', 'cv2', 'matplotlib', 'scipy'} & set(sys.modules) or 'none')"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    assert done.stdout == "none\n"

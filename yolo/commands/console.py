@@ -5,7 +5,6 @@ import time
 
 from tqdm import tqdm
 
-from .. import ranks
 from ..legible import legible
 
 
@@ -50,18 +49,26 @@ class Console:
 class RankConsole(Console):
     """That of one of several ranks: the first speaks, the others leave it what they have to say."""
 
+    def __init__(self, *arguments, **settings):
+        from .. import ranks
+
+        super().__init__(*arguments, **settings)
+        self.ranks = ranks
+
     def say(self, text):
-        ranks.notes.add(text)
-        if ranks.first():
+        self.ranks.notes.add(text)
+        if self.ranks.first():
             super().say(text)
 
     def progress(self, *arguments, **more):
-        if ranks.first():
+        if self.ranks.first():
             super().progress(*arguments, **more)
 
 
 def follow(items, total):
     """The items, while stderr shows how many have come."""
+    from .. import ranks
+
     console = Console(sys.stderr, at_once=False)
     console.every = console.every if ranks.first() else float("inf")
     console.live = console.live and ranks.first()
