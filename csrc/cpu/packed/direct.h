@@ -36,7 +36,8 @@ struct DirectPass {
     TileCall tile;
     Tiling columns;
     int stride_w;
-    bool in_tile;  // the activation is done in the register tile
+    bool in_tile;   // the activation is done in the register tile
+    bool streamed;  // y is written past the caches
 
     // One output row of one panel. x: input at the row's first tap.
     template <class T, int CV>
@@ -48,6 +49,7 @@ struct DirectPass {
         const bool finishes = last && !in_tile;
         tile.sums = finishes ? sums : nullptr;
         tile.sums_block = TILE * V;
+        tile.stream = last && streamed;
         tile.bias = last ? a.bias + first_block * V : nullptr;
         int done = -1;
         TileFn run = nullptr;
@@ -80,7 +82,7 @@ static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count) {
     const bool in_tile = sloped(a.activation) || t.mish;
     t.slope = in_tile ? slope_of(a.activation) : 1.f;
     const int limit = a.stride_w <= 2 ? TILE : 4;
-    return {a, t, tile_row(a.y.width, limit), a.stride_w, in_tile};
+    return {a, t, tile_row(a.y.width, limit), a.stride_w, in_tile, in_tile && streams(a.y)};
 }
 
 // Rows of a row block: its input should stay in half of L2 while every panel passes over it, but
@@ -146,6 +148,7 @@ static void direct(const Conv& a, const Share& share) {
             for (int panel = mine.panels.begin; panel < mine.panels.end; ++panel)
                 direct_panel(pass, panel, block, {c0, least(c0 + near, a.x.blocks)}, chunk);
     }
+    if (pass.streamed) Streamed::finish();
 }
 
 static long direct_scratch(const Conv&) {
@@ -214,6 +217,7 @@ static void stem(const Conv& a, const Share& share) {
         }
         row0 += n;
     }
+    if (pass.streamed) Streamed::finish();
 }
 
 // Dense (K, C, taps) -> [K/2V][C/V][taps][V/DEPTH][2V][DEPTH]; a last single block makes a panel of

@@ -3,6 +3,7 @@
 // clang-format off
 #include "simd.h"
 #include "element.h"
+#include "stream.h"
 #include "tile.h"
 #include "direct.h"
 #include "depthwise.h"
@@ -13,7 +14,6 @@
 #if defined(USE_BF16)
 constexpr const TrainingKernels* training = nullptr;  // it computes in fp32
 #else
-#include "stream.h"
 #include "dense.h"
 #include "outer.h"
 #include "stem_grad.h"

@@ -4,11 +4,13 @@
 constexpr long STREAM_BYTES = 8 << 20;
 
 struct Cached {
-    static void put(float* p, vec v) { store(p, v); }
+    static void put(elem* p, vec v) { store(p, v); }
     static void finish() {}
 };
 
-#if defined(USE_AVX512)
+#if defined(USE_BF16)
+using Streamed = Cached;
+#elif defined(USE_AVX512)
 struct Streamed {
     static void put(float* p, vec v) { _mm512_stream_ps(p, v); }
     static void finish() { _mm_sfence(); }
@@ -22,11 +24,16 @@ struct Streamed {
 using Streamed = Cached;
 #endif
 
+// Whether the map y is to be written past the caches.
+INLINE bool streams(const View& y) {
+    const bool aligned = reinterpret_cast<unsigned long>(y.data) % sizeof(vec) == 0;
+    return aligned && long(sizeof(elem)) * y.image * y.images > STREAM_BYTES;
+}
+
 // Calls body(stores) with the way in which the map y is to be written.
 template <class F>
 INLINE void with_stores(const View& y, F body) {
-    const bool aligned = reinterpret_cast<unsigned long>(y.data) % sizeof(vec) == 0;
-    if (!aligned || 4 * y.image * y.images <= STREAM_BYTES) return body(Cached{});
+    if (!streams(y)) return body(Cached{});
     body(Streamed{});
     Streamed::finish();
 }

@@ -24,37 +24,53 @@ struct TileCall {
     long residual_block;
     float slope;  // activation max(x, slope x), or mish; a residual is added after it
     bool mish;
+    bool stream;  // y is written past the caches
     bool resume;  // start from what y holds instead of zero
 };
 
-// mish of P vectors, a few at a time: more would not fit the registers.
 template <int P>
-INLINE void mish_row(vec (&x)[P]) {
-    constexpr int N = 4, REST = P % N;
-    UNROLL for (int p = 0; p + N <= P; p += N) {
-        vec some[N];
-        UNROLL for (int i = 0; i < N; ++i) some[i] = x[p + i];
-        mish(some);
-        UNROLL for (int i = 0; i < N; ++i) x[p + i] = some[i];
+INLINE void put_row(const TileCall& a, elem* y, const vec (&v)[P]) {
+    if (a.stream)
+        UNROLL for (int p = 0; p < P; ++p) Streamed::put(y + p * V, v[p]);
+    else
+        UNROLL for (int p = 0; p < P; ++p) store(y + p * V, v[p]);
+}
+
+// Pixels first .. first + N of output block k with mish.
+template <int N>
+INLINE void put_mish(const TileCall& a, const vec* acc, int k, int first) {
+    const vec bias = load(a.bias + k * V);
+    vec v[N];
+    UNROLL for (int i = 0; i < N; ++i) v[i] = acc[first + i] + bias;
+    mish(v);
+    if (a.residual) {
+        const elem* r = a.residual + k * a.residual_block + first * V;
+        UNROLL for (int i = 0; i < N; ++i) v[i] += load(r + i * V);
     }
-    if constexpr (REST > 0) {
-        vec some[REST];
-        UNROLL for (int i = 0; i < REST; ++i) some[i] = x[P - REST + i];
-        mish(some);
-        UNROLL for (int i = 0; i < REST; ++i) x[P - REST + i] = some[i];
+    put_row(a, a.y + k * a.y_block + first * V, v);
+}
+
+// A few vectors at a time: their operations fill each other's waits, more would not fit the
+// registers beside the sums.
+template <int P, int KV>
+INLINE void store_mish(const TileCall& a, const vec (&acc)[KV][P]) {
+    constexpr int N = V < 16 ? 2 : 4, REST = P % N;
+    UNROLL for (int k = 0; k < KV; ++k) {
+        UNROLL for (int p = 0; p + N <= P; p += N) put_mish<N>(a, acc[k], k, p);
+        if constexpr (REST > 0) put_mish<REST>(a, acc[k], k, P - REST);
     }
 }
 
 template <int P, int KV>
 INLINE void store_tile(const TileCall& a, vec (&acc)[KV][P]) {
+    if (a.mish && a.bias) return store_mish(a, acc);
     UNROLL for (int k = 0; k < KV; ++k) {
         if (a.bias) {
             const vec bias = load(a.bias + k * V), slope = splat(a.slope);
-            UNROLL for (int p = 0; p < P; ++p) acc[k][p] += bias;
-            if (a.mish)
-                mish_row(acc[k]);
-            else
-                UNROLL for (int p = 0; p < P; ++p) acc[k][p] = larger(acc[k][p], slope * acc[k][p]);
+            UNROLL for (int p = 0; p < P; ++p) {
+                const vec v = acc[k][p] + bias;
+                acc[k][p] = larger(v, slope * v);
+            }
         }
         if (a.sums) {
             float* sums = a.sums + k * a.sums_block;
@@ -65,8 +81,7 @@ INLINE void store_tile(const TileCall& a, vec (&acc)[KV][P]) {
             const elem* r = a.residual + k * a.residual_block;
             UNROLL for (int p = 0; p < P; ++p) acc[k][p] += load(r + p * V);
         }
-        elem* y = a.y + k * a.y_block;
-        UNROLL for (int p = 0; p < P; ++p) store(y + p * V, acc[k][p]);
+        put_row(a, a.y + k * a.y_block, acc[k]);
     }
 }
 
@@ -76,9 +91,10 @@ constexpr bool new_line(int offset) {
     return offset * sizeof(T) % 64 == 0;
 }
 
-// Short vectors have short steps, among which those of the loop would count.
+// Short vectors have short steps, among which those of the loop would count. More than two at once
+// make the compiler move sums through memory.
 #if LANES < 16
-#define ROLL _Pragma("GCC unroll 8")
+#define ROLL _Pragma("GCC unroll 2")
 #else
 #define ROLL
 #endif
