@@ -4,9 +4,9 @@
     python benchmarks/bench_serve.py yolov4-tiny.cfg yolov4-tiny.weights dog.jpg --batch 4
 
 One image is sent again and again over a number of connections by wrk, which shares the machine
-with the server. Flags that are not listed here are those of `yolo serve`. Refused are answers
-other than 200: above --queue 503, at once. Percentiles are those of all answers together. Memory
-is what /metrics says twice a second: its least and its most in a round, after one that warms up.
+with the server. Refused are answers other than 200: beyond the 32 that wait 503, at once.
+Percentiles are those of all answers together. Memory is what /metrics says twice a second: its
+least and its most in a round, after one that warms up.
 """
 
 import argparse
@@ -48,13 +48,14 @@ def main():
     parser.add_argument("image")
     parser.add_argument("--connections", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--seconds", type=int, default=10, help="of each round")
-    args, flags = parser.parse_known_args()
+    parser.add_argument("--batch", type=int, default=1, help="that of serve")
+    args = parser.parse_args()
     if shutil.which("wrk") is None:
         parser.exit(1, "wrk not found; install it: apt install wrk, or brew install wrk\n")
     print(header(torch.get_num_threads()))
-    print(f"# {Path(args.cfg).stem}, {Path(args.image).name}, serve {' '.join(flags)}")
+    print(f"# {Path(args.cfg).stem}, {Path(args.image).name}, batch {args.batch}")
     print("connections  images/s  refused/s  lost  50 % within  99 % within  memory")
-    with served(args.cfg, args.weights, flags) as url, script(args.image) as path:
+    with served(args.cfg, args.weights, args.batch) as url, script(args.image) as path:
         drive(url, path, max(args.connections), WARM_UP)
         for count in args.connections:
             with memory(url) as seen:
@@ -63,9 +64,10 @@ def main():
 
 
 @contextmanager
-def served(cfg, weights, flags):
+def served(cfg, weights, batch):
     """Address of a server of its own."""
-    command = [sys.executable, "-m", "yolo", "serve", cfg, weights, "--port", "0", *flags]
+    command = [sys.executable, "-m", "yolo", "serve", cfg, weights, "--port", "0"]
+    command += ["--batch", str(batch)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             line = server.stdout.readline()
