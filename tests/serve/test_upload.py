@@ -108,3 +108,12 @@ def test_the_size_is_read_before_anything_is_decoded(monkeypatch):
 def test_an_image_of_just_the_limit():
     assert pixels(encoded(picture(16, 64)), None, 1024).shape == (16, 64, 3)
     assert refusal(encoded(picture(16, 65)), None, 1024) == (413, "too_many_pixels")
+
+
+def test_images_made_to_keep_the_decoder_busy():
+    text = b"\0\0\0\2tEXta\0" + struct.pack(">I", zlib.crc32(b"tEXta\0"))
+    data = encoded(picture())
+    assert refusal(data[:33] + 60_000 * text + data[33:]) == (413, "too_many_chunks")
+    data = encoded(picture(), ".jpg")
+    scans = data[:-2] + 100 * data[data.rfind(b"\xff\xda") : -2] + data[-2:]
+    assert refusal(scans, limit=48 * 60) == (413, "too_many_scans")

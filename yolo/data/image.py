@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..errors import YoloError
 from ..files import atomic
+from .defuse import ImageError, defuse
 from .header import cut_short, dimensions
 from .paths import shown
 
@@ -26,10 +26,6 @@ BYTE_LIMIT = 1 << 28
 GREY = np.float32(0.5)  # of the bands that a letterbox leaves
 
 
-class ImageError(YoloError, ValueError):
-    """An image that cannot be used; the message names the file and the reason."""
-
-
 def read(path):
     """The image of a file, uint8 (height, width, 3) RGB, turned upright as its EXIF says.
 
@@ -38,23 +34,26 @@ def read(path):
     return decode(contents(path), path)
 
 
-def decode(data, path):
-    """The image of a file's bytes (uint8 array), as `read` gives it; `path` for messages."""
+def decode(data, path, limit=None):
+    """The image of a file's bytes (uint8 array), as `read` gives it; `path` for messages. limit:
+    pixels it may have, default: PIXEL_LIMIT."""
+    limit = limit or PIXEL_LIMIT
     size = dimensions(data.data)
     if size is None:
         raise ImageError(
             f"{shown(path)}: not an image that can be read (JPEG, PNG, BMP, PNM, TIFF, WebP, GIF)"
         )
-    if size[0] * size[1] > PIXEL_LIMIT:
+    if size[0] * size[1] > limit:
         raise ImageError(
-            f"{shown(path)}: {size[1]}x{size[0]} is more than {PIXEL_LIMIT} pixels; shrink it, or "
+            f"{shown(path)}: {size[1]}x{size[0]} is more than {limit} pixels; shrink it, or "
             "raise yolo.data.image.PIXEL_LIMIT"
         )
     if max(size) > SIDE_LIMIT:
         raise ImageError(f"{shown(path)}: {size[1]}x{size[0]}; sides go up to {SIDE_LIMIT} pixels")
     if cut_short(data):
         raise ImageError(f"{shown(path)}: cut short; the end of the picture is missing")
-    return _decoded(data, path)
+    plain = defuse(bytes(data), shown(path), size[0] * size[1], limit)
+    return _decoded(np.frombuffer(plain, np.uint8), path)
 
 
 def contents(path):

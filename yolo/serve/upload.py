@@ -12,9 +12,9 @@ from email.parser import BytesHeaderParser
 
 import numpy as np
 
+from ..data.defuse import CostlyImage
 from ..data.header import dimensions
 from ..data.image import SIDE_LIMIT, ImageError, decode
-from .defuse import defuse
 from .limits import Refusal, busy
 
 KINDS = "JPEG, PNG, WebP, GIF, BMP, PNM"
@@ -83,9 +83,10 @@ def pixels(body, content_type, limit):
     if height * width > limit or max(size) > SIDE_LIMIT:
         message = f"{width}x{height}: more than {limit} pixels, or a side above {SIDE_LIMIT}"
         raise Refusal(413, "too_many_pixels", message)
-    data = defuse(data, height * width, limit)
     try:
-        return decode(np.frombuffer(data, np.uint8), "image")
+        return decode(np.frombuffer(data, np.uint8), "image", limit)
+    except CostlyImage as error:
+        raise Refusal(413, error.code, str(error)) from None
     except ImageError as error:
         raise Refusal(422, "damaged", str(error)) from None
 
