@@ -205,7 +205,7 @@ def test_an_answer_that_nobody_reads(engine):
         page = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
         started = time.monotonic()
         with pytest.raises(ConnectionError):
-            while time.monotonic() - started < 8:
+            while time.monotonic() - started < 30:
                 try:
                     raw.socket.send(page * 50)
                 except TimeoutError:
