@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ ROW = {name: row for row, names in enumerate(ROWS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
 def room(path):
     """The room of a file: its folder inside the package, or its own name."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -33,7 +39,7 @@ def imported_rooms(path):
     """Rooms of this package that a file imports when it is loaded (imports inside functions
     are lazy and may point anywhere)."""
     depth = len(path.relative_to(PACKAGE).parts)
-    for node in ast.parse(path.read_text()).body:
+    for node in parsed(path).body:
         if isinstance(node, ast.ImportFrom) and node.level:
             inside = node.level < depth  # a sibling in the same room
             module = (node.module or "").split(".")[0]
@@ -61,7 +67,7 @@ def test_only_ops_touches_the_extension():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_no_call_that_runs_foreign_code(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
             assert not {"pickle", "marshal", "shelve", "dill"} & set(names), path

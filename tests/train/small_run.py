@@ -5,6 +5,7 @@ that kill them: a line of JSON each."""
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,8 @@ def serve():
     then, once it has ended, with its exit status. A run goes on from the newest checkpoint."""
     torch.set_num_threads(1)
     plot.chart = lambda *_, **__: None  # drawing would take longer than all the rest
+    with tempfile.TemporaryDirectory() as folder:
+        trainer(folder, 1).run()  # loads what every run would load again
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()
