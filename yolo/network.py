@@ -20,7 +20,7 @@ from .cfg import suggestion
 from .layers import ABSENT, LAYERS, Place
 from .layers.layer import check_outputs, times
 from .loss.filters import delta_filters
-from .ops import Packed, Pending, layout, unpack
+from .ops import Packed, layout, unpack
 from .options import NetOptions
 from .stretches import run_again, stretches
 
@@ -186,8 +186,8 @@ class Network(nn.Module):
             made = visit(layer, inputs) if visit else None
             if layer.index in keep or layer.index not in self._unread:
                 y = self._step(layer, inputs) if made is None else made
-                known = isinstance(y, (Packed, Pending))
-                outputs[layer.index] = y.expect(self._readers[layer.index]) if known else y
+                plain = isinstance(y, Tensor)
+                outputs[layer.index] = y if plain else y.expect(self._readers[layer.index])
             for source in self._drop[layer.index]:
                 if source not in keep:
                     del outputs[source]
@@ -294,9 +294,7 @@ def _readable(layer, inputs):
     """Inputs in a layout that the layer knows: packed ones where all are and it takes them."""
     if all(isinstance(x, Packed) for x in inputs) and layer.packs:
         return [x.reader() for x in inputs]
-    if layer.writes and isinstance(inputs[0], Pending):
-        return [inputs[0], *map(unpack, inputs[1:])]
-    return [unpack(x) for x in inputs]
+    return [x if isinstance(x, layer.writes) else unpack(x) for x in inputs]
 
 
 def _net_section(section):

@@ -10,7 +10,7 @@ from math import sqrt
 
 from torch.utils.checkpoint import checkpoint
 
-from .ops import Pending, layout, precision, rolling_pair, statistics
+from .ops import Unwritten, layout, precision, rolling_pair, statistics
 
 SWITCHES = (layout, precision, statistics)  # what holds in forward, for the thread of backward
 
@@ -42,7 +42,7 @@ def run_again(advance, layers, outputs):
         inside = dict(given)
         advance(inside)
         # who reads it may be run again: nothing is left to be written there
-        return {i: y.planar() if isinstance(y, Pending) else y for i, y in inside.items()}
+        return {i: y.planar() if isinstance(y, Unwritten) else y for i, y in inside.items()}
 
     left = checkpoint(run, given, use_reentrant=False, context_fn=_contexts)
     for source in given.keys() - left.keys():

@@ -17,6 +17,7 @@ import torch
 
 from yolo.ops import shapes
 from yolo.ops.cuda import Kernels, operators
+from yolo.ops.cuda.layout import empty_nhwc
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
@@ -151,6 +152,7 @@ CALLS = {
     "conv2d_statistics": ["pending._conv_statistics"],
     "batch_statistics": ["norm._statistics"],
     "norm_act_forward": ["norm._forward", "pending._forward"],
+    "norm_act_into": ["pending._into"],
     "norm_act_backward": ["norm._backward", "pending._backward"],
     "conv2d_grad_norm_act": ["pending._grad_norm_act"],
     "bias_act_forward": ["activation._forward"],
@@ -162,7 +164,8 @@ CALLS = {
     "maxpool_backward": ["pool._maxpool_backward"],
     "avgpool_forward": ["pool._avgpool"],
     "avgpool_backward": ["pool._avgpool_backward"],
-    "upsample": ["upsample._resize"],
+    "upsample": ["upsample._resize", "concat._resize"],
+    "upsample_into": ["concat._enlarge_into"],
     "reorg": ["reorg._permute"],
     "roi_align_forward": ["roi._align"],
     "roi_align_backward": ["roi._align_backward"],
@@ -184,6 +187,7 @@ def device(machine, kernels, monkeypatch):
                 module, attribute = place.split(".")
                 module = sys.modules[f"yolo.ops.{module}"]
                 monkeypatch.setattr(module, attribute, operators.IMPLEMENTATIONS[name])
+        monkeypatch.setattr("yolo.ops.concat.result", empty_nhwc)
     return machine.device
 
 

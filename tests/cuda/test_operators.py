@@ -369,6 +369,7 @@ def test_fake_results_lie_as_the_kernels_leave_them(device):
         "bias_act_backward": (x, x, None, "leaky"),
         "batch_statistics": (x, c.clone(), c.clone(), 0.01, 1e-5),
         "norm_act_forward": (x, c, c, c, c, "swish", x),
+        "norm_act_into": (torch.empty_like(x), x, c, c, c, c, "swish", x),
         "norm_act_backward": (x, x, c, c, c, c, True, "swish"),
         "conv2d_grad_norm_act": (grad_y, weight, *geometry, x, x, c, c, c, c, True, "swish"),
         "maxpool_forward": (x, [2, 2], [2, 2], [0, 0], True),
@@ -376,6 +377,7 @@ def test_fake_results_lie_as_the_kernels_leave_them(device):
         "avgpool_forward": (x,),
         "avgpool_backward": (torch.randn(2, 8, 1, 1), [6, 4]),
         "upsample": (x, 2, 0.5),
+        "upsample_into": (torch.empty(2, 8, 12, 8), x, 2, 0.5),
         "reorg": (x, [2, 3, 2, 2], False),
         "prelu_forward": (x, c),
         "prelu_backward": (x, x, c),
@@ -410,8 +412,8 @@ def test_fake_results_lie_as_the_kernels_leave_them(device):
                 for t in given
             ]
             planned = getattr(torch.ops.yolo, name)(*fakes)
-        if torch.is_tensor(got):
-            got, planned = (got,), (planned,)
+        if not isinstance(got, tuple):  # a tensor, or nothing
+            got, planned = ([] if y is None else [y] for y in (got, planned))
         for real, fake in zip(got, planned, strict=True):
             assert (real.shape, real.dtype) == (fake.shape, fake.dtype), name
             assert real.stride() == fake.stride(), (name, dtype, last)

@@ -8,9 +8,10 @@ import torch
 from tests.ops.oracle import leaf
 from yolo import cfg, ops
 from yolo.network import Network
-from yolo.ops import pending
+from yolo.ops import concat, pending
 
-# A chain, a shortcut onto a trunk, a fork read by two convolutions and a route, a pool, a head.
+# A chain, a shortcut onto a trunk, a fork read by two convolutions and a route, a pool, an
+# enlargement, concatenations of all kinds, a head.
 BLOCKS = """
 [net]
 width=16
@@ -69,8 +70,25 @@ stride=1
 batch_normalize=1
 filters=7
 size=3
+stride=2
 pad=1
 activation=leaky
+[upsample]
+stride=2
+scale=0.5
+[route]
+layers=-1,-4
+[route]
+layers=1
+[convolutional]
+batch_normalize=1
+filters=5
+size=3
+stride=2
+pad=1
+activation=swish
+[route]
+layers=-1,-3
 [convolutional]
 filters=21
 size=1
@@ -81,6 +99,10 @@ anchors=2,3, 4,4, 7,6
 classes=2
 num=3
 """
+
+
+def normed(x, scale, bias, mean, rstd, total, activation):
+    return pending.Pending(x, scale, bias, pending.Normed(mean, rstd, total, True, activation))
 
 
 @pytest.fixture
@@ -113,8 +135,7 @@ def test_a_network_learns_the_same(net):
 
 
 def test_gradients_are_taken_with_the_convolution_that_reads(net, monkeypatch):
-    """Of eight normalised layers five are written by a convolution, one of them with the sum of
-    the shortcut; the pool's input, the rare activation and what the shortcut reads are not."""
+    """Four layers are written by a convolution, one of them with the sum of the shortcut."""
     seen = []
 
     def watch(*args):
@@ -124,9 +145,25 @@ def test_gradients_are_taken_with_the_convolution_that_reads(net, monkeypatch):
     plain = pending._grad_norm_act
     monkeypatch.setattr(pending, "_grad_norm_act", watch)
     step(net, "pending")
-    # in the order of the backward pass, twice: before the head, the fork, the trunk, the bottleneck
-    # and the first layer, which the shortcut reads as well
-    assert seen == [False, True, False, False, True] * 2
+    # in the order of the backward pass of two runs: the fork, the shortcut, what the last routes
+    # read as well, and the first layer, which the shortcut reads as well
+    assert seen == [True, False, True, True] * 2
+
+
+def test_parts_are_written_into_their_concatenation(net, monkeypatch):
+    """Those with no other reader: a normalised layer in two routes, an enlargement in one."""
+    written = []
+    for kind in (concat.Copied, concat.Enlargement, pending.Normed):
+
+        def watch(self, y, *inputs, plain=kind.write, name=kind.__name__):
+            written.append(name)
+            assert not y.is_contiguous()
+            plain(self, y, *inputs)
+
+        monkeypatch.setattr(kind, "write", watch)
+    step(net, "pending")
+    first, second, third = "Copied Normed Copied", "Enlargement Copied", "Normed Copied"
+    assert written == " ".join([first, second, third] * 2).split()
 
 
 def test_frozen_and_untrained_layers(net):
@@ -151,7 +188,7 @@ def test_gradcheck(extra, geometry):
     def run(x, other, scale, bias, weight):
         mean = x.mean((0, 2, 3)).detach()
         rstd = torch.rsqrt(x.var((0, 2, 3), correction=0).detach() + 1e-5)
-        y = pending.Pending(x, scale, bias, mean, rstd, None, True, "swish").expect(1)
+        y = normed(x, scale, bias, mean, rstd, None, "swish").expect(1)
         y = y.plus(other) if extra else y
         z = ops.convolved(y, weight, geometry)
         return (z.square().sum(), (y.planar() * mixed).sum()) if extra else z.square().sum()
@@ -183,7 +220,7 @@ def test_statistics_over_all_ranks():
     rstd = torch.rsqrt(x.var((0, 2, 3), correction=0).detach() + 1e-5)
     found = []
     for total in (None, torch.tensor(90.0).double()):
-        y = pending.Pending(x, scale, bias, mean, rstd, total, True, "mish")
+        y = normed(x, scale, bias, mean, rstd, total, "mish")
         z = ops.convolved(y, weight, (1, 0, 1, 1))
         found.append(torch.autograd.grad(z.square().sum(), (x, scale, bias, weight)))
     torch.testing.assert_close(*found)

@@ -8,6 +8,7 @@ from torch import nn
 from ..ops import (
     ACTIVATIONS,
     Packed,
+    Pending,
     begins_packed,
     bias_act,
     conv2d_act,
@@ -35,7 +36,7 @@ ABSENT = {
 class Convolutional(Layer):
     """Convolution, batch normalisation or bias, activation."""
 
-    writes = True
+    writes = Pending
 
     def __init__(self, section, place):
         super().__init__(section, place)

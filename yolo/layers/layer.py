@@ -3,7 +3,8 @@
 A layer is an ordinary module whose forward takes the outputs of `sources` in that order. Shapes
 are (C, H, W) of one image; tensors are (N, C, H, W). A layer whose `packs` is true may be given
 `ops.Packed` tensors instead, all of them or none, and then returns one; nobody else sees them.
-A layer whose `writes` is true may be given an `ops.Pending`, which it writes with what it computes.
+A layer may also be given what its `writes` names of `ops.Unwritten`, which it writes with what it
+computes.
 """
 
 from dataclasses import dataclass, field
@@ -98,7 +99,7 @@ class Layer(nn.Module):
 
     in_place = False  # whether the input itself is changed, as [dropout] does in Darknet
     packs = False  # whether forward also takes tensors in the layout of the CPU kernels
-    writes = False  # whether forward also takes a first input that nobody has written yet
+    writes = ()  # kinds of ops.Unwritten that forward also takes
     is_output = False  # whether calling the network returns this layer's output
     regions = None  # roi.Regions, where forward gives an output for each of those, not each image
     constant_inputs = ()  # numbers of the inputs that get no gradient

@@ -1,8 +1,6 @@
 """[route]  the channels of the named layers one after the other, or one group of each."""
 
-import torch
-
-from ..ops import Packed, packed
+from ..ops import Packed, Unwritten, concatenate, packed
 from .layer import Layer, times
 
 
@@ -39,11 +37,17 @@ class Route(Layer):
         parts = [c // self.groups for c in channels]
         return packed.can_join(parts) and all(packed.can_part(c, self.groups) for c in channels)
 
+    @property
+    def writes(self):
+        return Unwritten if self.groups == 1 and len(self.sources) > 1 else ()
+
     def forward(self, *sources):
         if isinstance(sources[0], Packed):
             return packed.join([packed.part(x, self.groups, self.group_id) for x in sources])
-        parts = [x.chunk(self.groups, 1)[self.group_id] for x in sources]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        parts = sources
+        if self.groups > 1:
+            parts = [x.chunk(self.groups, 1)[self.group_id] for x in sources]
+        return parts[0] if len(parts) == 1 else concatenate(parts)
 
     def saved(self):
         return 0

@@ -53,7 +53,7 @@ class Shortcut(Layer):
 
     @property
     def writes(self):
-        return self.packs
+        return Pending if self.packs else ()
 
     def forward(self, x, *sources):
         sources = [_sampled(source, x) for source in sources]
@@ -93,6 +93,7 @@ def _step(source, x):
 
 def _sampled(source, x):
     """Every nth pixel of a source that is n times as large."""
+    source = source.planar() if isinstance(source, Pending) else source
     step = source.shape[2] // x.shape[2]
     return source if step == 1 else source[:, :, ::step, ::step]
 

@@ -1,6 +1,6 @@
 """[upsample]  nearest neighbour, stride times larger; a negative stride sums blocks instead."""
 
-from ..ops import upsample
+from ..ops import enlarge
 from .layer import Layer
 
 
@@ -31,7 +31,7 @@ class Upsample(Layer):
         return self.stride > 0
 
     def forward(self, x):
-        return upsample(x, self.stride, self.scale)
+        return enlarge(x, self.stride, self.scale)
 
     def window(self):
         return (1, 1 / self.stride) if self.stride > 0 else (-self.stride, -self.stride)

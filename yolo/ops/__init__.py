@@ -2,6 +2,7 @@
 
 from .activation import ACTIVATIONS, activate, bias_act
 from .backend import BACKENDS, backend, current_backend
+from .concat import concatenate, enlarge
 from .conv import conv2d, conv2d_act
 from .conv1d import conv1d
 from .conv_norm import conv_batch_norm_act, convolved
@@ -13,7 +14,7 @@ from .packed import Packed, layout, unpack
 from .packed import begins as begins_packed
 from .packed_conv import conv_bias_act, conv_norm_act
 from .packed_conv import fits as fits_packed
-from .pending import Pending
+from .pending import Pending, Unwritten
 from .pool import avgpool, maxpool2d
 from .precision import PrecisionError, precision, precision_for
 from .prelu import prelu
@@ -31,12 +32,14 @@ __all__ = [
     "Pending",
     "PrecisionError",
     "ShapeError",
+    "Unwritten",
     "activate",
     "avgpool",
     "backend",
     "batch_norm_act",
     "begins_packed",
     "bias_act",
+    "concatenate",
     "conv1d",
     "conv2d",
     "conv2d_act",
@@ -46,6 +49,7 @@ __all__ = [
     "convolved",
     "cross_batch_norm_act",
     "current_backend",
+    "enlarge",
     "fits_packed",
     "layout",
     "linear",

@@ -9,7 +9,7 @@ from .backend import uses_torch
 from .conv import conv2d
 from .formulas import NATIVE_ACTIVATIONS
 from .norm import CHANNELS, batch_norm_act, check_channels, normalised
-from .pending import Pending, begins, convolve
+from .pending import Normed, Pending, begins, convolve
 from .precision import narrowed
 from .shapes import conv_shape, pair
 from .shared_norm import of_batch
@@ -42,10 +42,9 @@ def conv_batch_norm_act(
         return convolve(x, weight, how, _pairs(geometry))
 
     z, *found = of_batch(take, shape.n * shape.p * shape.q, rolling, momentum, eps)
-    how = *channels, *found, True, activation
     if begins(z) and activation in NATIVE_ACTIVATIONS:
-        return Pending(z, *how)
-    return normalised(z, *how)
+        return Pending(z, *channels, Normed(*found, True, activation))
+    return normalised(z, *channels, *found, True, activation)
 
 
 def _pairs(geometry):

@@ -98,18 +98,23 @@ def norm_act(x, scale, bias, residual, mean, rstd, total, from_batch, activation
 class _NormAct(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, scale, bias, residual, mean, rstd, total, from_batch, activation):
-        ctx.total, ctx.from_batch, ctx.activation = total, from_batch, activation
+        ctx.how = total, from_batch, activation
         ctx.save_for_backward(x, scale, bias, mean, rstd)
         return _forward(x, scale, bias, mean, rstd, activation, residual)
 
     @staticmethod
     @first_order("batch_norm_act")
     def backward(ctx, grad_y):
-        own = ctx.from_batch and ctx.total is None
-        kept = ctx.saved_tensors  # asked for once: a checkpoint gives them away
-        grads = _backward(grad_y, *kept, own, ctx.activation)
-        subtract_means_of_all(grads, *kept, ctx.total)
+        grads = norm_act_gradients(grad_y, *ctx.saved_tensors, *ctx.how)
         return *grads, grad_y if ctx.needs_input_grad[3] else None, *[None] * 5
+
+
+def norm_act_gradients(grad_y, x, scale, bias, mean, rstd, total, from_batch, activation):
+    """Those by x, scale and bias of norm_act."""
+    given = x, scale, bias, mean, rstd
+    grads = _backward(grad_y, *given, from_batch and total is None, activation)
+    subtract_means_of_all(grads, *given, total)
+    return grads
 
 
 def subtract_means_of_all(grads, x, scale, bias, mean, rstd, total):
@@ -175,6 +180,16 @@ def _forward(x, scale, bias, mean, rstd, activation, residual=None):
         threads(),
     )
     return y if residual is None else y.add_(residual)
+
+
+@operator(
+    "norm_act_into(Tensor(a!) y, Tensor x, Tensor scale, Tensor bias, Tensor mean, Tensor rstd, "
+    "str activation, Tensor? residual=None) -> ()",
+    lambda *_: None,
+)
+def _into(y, *given):
+    """_forward with the result in y, which may be a slice of the channels of a wider map."""
+    y.copy_(_forward(*given))
 
 
 @operator(

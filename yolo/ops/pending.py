@@ -14,10 +14,14 @@ Who reads it first writes y, in the way that costs least:
                                 the gradients of all its readers at once: grad_x of the convolution
                                 adds what the others gave, and on CUDA the kernel takes the sums
                                 that the normalisation needs while the gradient is at hand
+    concatenation, only reader  y is written where it belongs: see concat.py
     anybody else                a pass for y, and in backward one for the sums
 """
 
+from typing import NamedTuple
+
 import torch
+from torch import Tensor
 
 from .conv import GEOMETRY, _fake_forward, _grad_weight, _grad_x, gradients
 from .conv import _forward as _convolve
@@ -25,9 +29,11 @@ from .grad import first_order, wants_grad
 from .norm import (
     _backward,
     _forward,
+    _into,
     _statistics,
     channel_pair,
     norm_act,
+    norm_act_gradients,
     subtract_means_of_all,
 )
 from .operator import operator, result
@@ -35,47 +41,76 @@ from .packed import layout
 from .precision import half_type, precision
 
 
-class Pending:
-    """x (n, c, h, w) and how its reader makes y of it; total: as of normalised()."""
+class Unwritten:
+    """A layer's output y that nobody has written yet: tensors that get gradients, and how y is made
+    of them: how.write(y, *inputs), how.gradients(grad_y, *inputs[:how.kept])."""
 
-    def __init__(self, x, scale, bias, mean, rstd, total, from_batch, activation, residual=None):
-        self.x, self.scale, self.bias, self.residual = x, scale, bias, residual
-        self.how = mean, rstd, total, from_batch, activation
+    def __init__(self, inputs, how, shape):
+        self.inputs, self.how, self.shape = inputs, how, shape
         self._y, self._readers = None, 0
 
     @property
-    def shape(self):
-        return self.x.shape
-
-    @property
     def dtype(self):
-        return self.x.dtype
+        return self.inputs[0].dtype
 
     @property
     def device(self):
-        return self.x.device
+        return self.inputs[0].device
 
     def dim(self):
-        return self.x.dim()
+        return 4
 
     def expect(self, readers):
         """That many layers will read this."""
         self._readers = readers
         return self
 
+    @property
+    def alone(self):
+        """Whether it has one reader, who may write it."""
+        return self._readers == 1 and self._y is None and torch.is_grad_enabled()
+
     def planar(self):
         """y, written by a pass of its own if nobody has written it before."""
         if self._y is None:
             with torch.enable_grad():  # also for a reader that is not trained
-                self._y = norm_act(*self._inputs(), *self.how)
+                self._y = self._write()
         return self._y
+
+
+class Normed(NamedTuple):
+    """What makes y of x, scale, bias and a residual or None; total: as of normalised()."""
+
+    mean: Tensor
+    rstd: Tensor
+    total: Tensor | None
+    from_batch: bool
+    activation: str
+
+    kept = 3
+
+    def write(self, y, x, scale, bias, residual):
+        _into(y, x, scale, bias, self.mean, self.rstd, self.activation, residual)
+
+    def gradients(self, grad_y, x, scale, bias):
+        return *norm_act_gradients(grad_y, x, scale, bias, *self), grad_y
+
+
+class Pending(Unwritten):
+    """Of a convolution with batch normalisation: x, scale, bias, residual; how: Normed."""
+
+    def __init__(self, x, scale, bias, how, residual=None):
+        super().__init__((x, scale, bias, residual), how, x.shape)
+
+    def _write(self):
+        return norm_act(*self.inputs, *self.how)
 
     def plus(self, other):
         """y + other."""
-        alone = self._readers == 1 and self._y is None and self.residual is None
-        if not (alone and other.shape == self.shape and other.dtype == self.dtype):
+        fits = other.shape == self.shape and other.dtype == self.dtype
+        if not (self.alone and fits and self.inputs[3] is None):
             return self.planar() + other
-        return Pending(self.x, self.scale, self.bias, *self.how, other)
+        return Pending(*self.inputs[:3], self.how, other)
 
     def writes(self):
         """Whether a convolution that reads this can write it, with what else it computes."""
@@ -85,15 +120,12 @@ class Pending:
     def convolve(self, weight, statistics, geometry):
         """See convolve()."""
         how = *self.how, statistics, geometry
-        self._y, *found = _Joined.apply(*self._inputs(), weight, *how)
+        self._y, *found = _Joined.apply(*self.inputs, weight, *how)
         return found
-
-    def _inputs(self):
-        return self.x, self.scale, self.bias, self.residual
 
 
 def begins(x):
-    """Whether a convolution with batch normalisation is to leave x as a Pending."""
+    """Whether layers are to leave their outputs unwritten, that of x being one."""
     pending = layout.current == "pending" or (layout.current == "packed" and x.is_cuda)
     return pending and wants_grad(x) and not torch.compiler.is_compiling()
 

@@ -16,7 +16,7 @@ from ..prelu import prelu_forward as prelu_values
 from ..shapes import conv_shape, pool_shape
 from .choose import choose
 from .kernels import CudaError, Kernels
-from .layout import empty_nhwc, pixels_last
+from .layout import empty_nhwc, pitch_of, pixels_last
 from .selftest import refuse
 from .structs import GRAD_X
 
@@ -107,13 +107,19 @@ def batch_statistics(x, rolling_mean, rolling_var, momentum, eps, tiles=None):
     return mean, rstd
 
 
-def norm_act_forward(x, scale, bias, mean, rstd, activation, residual=None):
+def norm_act_forward(x, scale, bias, mean, rstd, activation, residual=None, out=None):
     scale, bias, mean, rstd = _channels(x, scale, bias, mean, rstd)
-    given = {"mean": mean, "rstd": rstd, "activation": activation}
-    if residual is not None:
-        given["residual"] = _planes(residual)
-    y, _, _ = kernels().norm_act_forward(_planes(x), scale, bias, **given)
+    residual = None if residual is None else _planes(residual)
+    more = {"activation": activation, "residual": residual, "out": out}
+    y, _, _ = kernels().norm_act_forward(_planes(x), scale, bias, mean=mean, rstd=rstd, **more)
     return y.view(x.shape)
+
+
+def norm_act_into(y, *given):
+    if pitch_of(y) is None:
+        y.copy_(norm_act_forward(*given))
+    else:
+        norm_act_forward(*given, out=y)
 
 
 def norm_act_backward(grad_y, x, scale, bias, mean, rstd, from_batch, activation):
@@ -208,6 +214,13 @@ def upsample(x, stride, scale):
     return kernels().upsample_grad_x(x, -stride, scale)
 
 
+def upsample_into(y, *given):
+    if pitch_of(y) is None:
+        y.copy_(upsample(*given))
+    else:
+        kernels().upsample_forward(*given, out=y)
+
+
 def reorg(x, sizes, reverse):
     return kernels().reorg(x, sizes, reverse)
 
@@ -249,6 +262,7 @@ IMPLEMENTATIONS = {
         conv2d_grad_weight,
         batch_statistics,
         norm_act_forward,
+        norm_act_into,
         norm_act_backward,
         conv2d_grad_norm_act,
         bias_act_forward,
@@ -261,6 +275,7 @@ IMPLEMENTATIONS = {
         avgpool_forward,
         avgpool_backward,
         upsample,
+        upsample_into,
         reorg,
         roi_align_forward,
         roi_align_backward,
