@@ -40,6 +40,7 @@ SOURCES = [
     "cpu/packed/pool_memory.cpp",
     "cpu/packed/spatial_training.cpp",
     "cpu/pool.cpp",
+    "cpu/predicted.cpp",
     "cpu/reorg.cpp",
     "cpu/roi.cpp",
     "cpu/threads.cpp",

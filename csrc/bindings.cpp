@@ -14,6 +14,7 @@
 #include "cpu/conv_im2col.h"
 #include "cpu/norm_act.h"
 #include "cpu/pool.h"
+#include "cpu/predicted.h"
 #include "cpu/reorg.h"
 #include "cpu/roi.h"
 #include "cpu/rows.h"
@@ -217,6 +218,21 @@ void reorg(const ReorgSizes& s, bool pack, int itemsize, Address x, Address y, i
     });
 }
 
+void best_overlap(const std::array<int64_t, 4>& s, int itemsize, Address boxes, Address truths,
+                  Address best, int threads) {
+    typed(itemsize, [&](auto t) {
+        const cpu::OverlapShape shape{s[0], s[1], s[2], s[3]};
+        cpu::best_overlap<decltype(t)>(shape, At{boxes}, At{truths}, At{best}, threads);
+    });
+}
+
+// sizes: planes, classes, cells, values from plane to plane
+void highest(const std::array<int64_t, 4>& s, int itemsize, Address x, Address y, int threads) {
+    typed(itemsize, [&](auto t) {
+        cpu::highest<decltype(t)>(s[0], s[1], s[2], s[3], At{x}, At{y}, threads);
+    });
+}
+
 using RoiSizes = std::array<int64_t, 8>;  // n, c, h, w, regions, p, q, samples
 
 cpu::RoiShape roi_shape(const RoiSizes& s) {
@@ -335,6 +351,8 @@ PYBIND11_MODULE(_C, m) {
     m.def("roi_align_backward", &roi_align_backward, unlocked());
     m.def("roi_pool_forward", &roi_pool_forward, unlocked());
     m.def("roi_pool_backward", &roi_pool_backward, unlocked());
+    m.def("best_overlap", &best_overlap, unlocked());
+    m.def("highest", &highest, unlocked());
 
     packed::bind(m);
 }

@@ -95,6 +95,9 @@ void bind_training(py::module_& m) {
     m.def("norm_act_forward", &norm_forward, unlocked());
     m.def("norm_act_backward", &norm_backward, unlocked());
     m.def(
+        "clear", [](Address data, long floats, int threads) { clear(at(data), floats, threads); },
+        unlocked());
+    m.def(
         "pack",
         [](const Size& s, Address planar, Address packed, int threads) {
             pack(choose(), s, at(planar), at(packed), threads);

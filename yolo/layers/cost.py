@@ -2,7 +2,7 @@
 
 import torch
 
-from ..loss.head import Averages, HeadLoss, send
+from ..loss.head import Averages, HeadLoss
 from .layer import Layer
 from .softmax import class_targets
 
@@ -33,4 +33,4 @@ class Cost(Layer):
             error = torch.where(far, 2 * difference.abs() - 1, error)
             delta = torch.where(far, difference.sign(), delta)
         cost, delta = error.sum().item(), self.scale * delta
-        return HeadLoss(cost, delta, send(x, delta, cost), Averages(len(x)))
+        return HeadLoss.of(x, -delta, cost, Averages(len(x)))

@@ -31,13 +31,12 @@ class GaussianYolo(Yolo):
         """Which point of a box lies in its cell, in sizes of the box from the centre."""
         return {"center": 0.0, "left_top": -0.5, "right_bottom": 0.5}[self.yolo_point]
 
-    def activate(self, x):
-        x = self.split(x)
+    def activate_boxes(self, x):
         y = x.sigmoid()
         place = self.scale_x_y * y[:, :, (0, 2)] - (self.scale_x_y - 1) / 2
         parts = [place[:, :, :1], y[:, :, 1:2], place[:, :, 1:], y[:, :, 3:4]]
         parts += [x[:, :, 4:5], y[:, :, 5:6], x[:, :, 6:7], y[:, :, 7:]]
-        return torch.cat(parts, 2).flatten(1, 2)
+        return torch.cat(parts, 2)
 
     def boxes(self, value, input_size):
         boxes = super().boxes(value, input_size)

@@ -106,10 +106,22 @@ class AnchorHead(Head):
         return x
 
     def forward(self, x):
-        return self.activate(x if x.dtype == torch.float64 else x.float())
-
-    def activate(self, x):
         """The head's output as Darknet leaves it."""
+        boxes, classes = self.parts(x)
+        parts = self.activate_boxes(boxes), self.activate_classes(classes, 2)
+        return torch.cat(parts, 2).flatten(1, 2)
+
+    def parts(self, x):
+        """Raw x as (N, n, entries, H, W) up to the objectness, and from the first class on."""
+        x = self.split(x if x.dtype == torch.float64 else x.float())
+        return x[:, :, : self.objectness_entry + 1], x[:, :, self.objectness_entry + 1 :]
+
+    def activate_boxes(self, x):
+        """Raw place and objectness (N, n, entries, H, W) -> as Darknet leaves them."""
+        raise NotImplementedError
+
+    def activate_classes(self, x, dim):
+        """Raw values of all classes, which lie along `dim` -> scores."""
         raise NotImplementedError
 
     def center(self, t):

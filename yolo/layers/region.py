@@ -43,15 +43,15 @@ class Region(AnchorHead):
     def anchor_unit(self, grid, input_size):
         return input_size[1] / grid[1], input_size[0] / grid[0]
 
-    def activate(self, x):
-        """x, y, w, h stay raw; without a softmax or a tree the classes do, too."""
-        x = self.split(x)
-        scores = x[:, :, 5:]
+    def activate_boxes(self, x):
+        """x, y, w, h stay raw."""
+        return torch.cat([x[:, :, :4], x[:, :, 4:].sigmoid()], 2)
+
+    def activate_classes(self, x, dim):
+        """Without a softmax or a tree they stay raw."""
         if self.tree:
-            scores = self.tree.softmax(scores, 2)
-        elif self.softmax:
-            scores = scores.softmax(2)
-        return torch.cat([x[:, :, :4], x[:, :, 4:5].sigmoid(), scores], 2).flatten(1, 2)
+            return self.tree.softmax(x, dim)
+        return x.softmax(dim) if self.softmax else x
 
     def center(self, t):
         return t.sigmoid()

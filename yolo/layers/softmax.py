@@ -5,7 +5,7 @@ from math import prod
 import torch
 from torch.autograd.function import once_differentiable
 
-from ..loss.head import Averages, HeadLoss, send
+from ..loss.head import Averages, HeadLoss
 from .layer import Layer
 from .tree import read_tree
 
@@ -44,7 +44,7 @@ class Softmax(Layer):
     def loss(self, x, truth, state):
         """truth: class numbers (N), or how much of each class (N, classes)."""
         if self.noloss:
-            return HeadLoss(0.0, torch.zeros_like(x), send(x, torch.zeros_like(x), 0.0))
+            return HeadLoss.of(x, torch.zeros_like(x), 0.0)
         y = self.activate(x.detach()).flatten(1)
         smooth = 0.0 if self.tree else state.options.label_smooth_eps
         target, counts = class_targets(truth, y, smooth), 1
@@ -57,7 +57,7 @@ class Softmax(Layer):
         delta = ((target - y) * counts).view_as(x)
         right = (found.argmax(1) == label).sum().item()
         averages = Averages(len(x), classes=found.gather(1, label[:, None]).sum().item())
-        return HeadLoss(cost, delta, send(x, delta, cost), averages, {"right": right})
+        return HeadLoss.of(x, -delta, cost, averages, {"right": right})
 
 
 def class_targets(truth, like, smooth=0.0):

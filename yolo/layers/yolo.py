@@ -75,14 +75,16 @@ class Yolo(AnchorHead):
     def stretch(self, t):
         return 4 * t**2 if self.new_coords else t.exp()
 
-    def activate(self, x):
+    def activate_boxes(self, x):
         """w and h stay as they came; with new_coords everything comes activated."""
-        x = self.split(x)
-        xy, wh, scores = x[:, :, :2], x[:, :, 2:4], x[:, :, 4:]
+        xy, wh, objectness = x[:, :, :2], x[:, :, 2:4], x[:, :, 4:]
         if not self.new_coords:
-            xy, scores = xy.sigmoid(), scores.sigmoid()
+            xy, objectness = xy.sigmoid(), objectness.sigmoid()
         xy = self.scale_x_y * xy - (self.scale_x_y - 1) / 2
-        return torch.cat([xy, wh, scores], 2).flatten(1, 2)
+        return torch.cat([xy, wh, objectness], 2)
+
+    def activate_classes(self, x, dim):
+        return x if self.new_coords else x.sigmoid()
 
     def loss(self, x, boxes, state):
         """boxes: (M, 6) image index, class, x, y, w, h, relative to the image."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import boxes as box
-from .head import Averages, HeadLoss, numbers, send
+from .head import Averages, HeadLoss, numbers
 from .truth import Claims, places, rounds, slots
 
 RANDOM_UNTIL = 64000  # images in which `random` chooses the box
@@ -26,7 +26,7 @@ def loss(layer, x: Tensor, boxes: Tensor, state) -> HeadLoss:
         head.background()
         cost, averages, terms = head.report(head.objects())
         delta = head.delta.view_as(x)
-    return HeadLoss(cost, delta, send(x, delta, cost), averages, terms)
+    return HeadLoss.of(x, -delta, cost, averages, terms)
 
 
 class _Cells:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import boxes as box
-from .head import HeadLoss, send
+from .head import HeadLoss
 from .sampling import NEGATIVE, POSITIVE, RegionAverages, overlaps, smooth_l1
 from .truth import Slots, slots
 
@@ -33,7 +33,7 @@ def loss(layer, x: Tensor, rois: Tensor, boxes: Tensor, state) -> HeadLoss:
         delta = delta.view_as(x)
     terms = {"class_loss": averages.class_loss, "box_loss": averages.box_loss}
     cost = sum(terms.values())
-    return HeadLoss(cost, delta, send(x, delta, cost), averages, terms)
+    return HeadLoss.of(x, -delta, cost, averages, terms)
 
 
 def _judge(layer, regions: Tensor, truths: Slots) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from .box_delta import gaussian_delta, iou_gradient, target_entries
 from .head import HeadLoss
 from .truth import Claims, places
-from .yolo import MATCH_PROBABILITY, YoloPasses, run
+from .yolo import MATCH_PROBABILITY, Rows, YoloPasses, run, square
 
 MEANS, DEVIATIONS = slice(0, 8, 2), slice(1, 8, 2)
 
@@ -45,9 +45,10 @@ class _GaussianPasses(YoloPasses):
     def mislead(self, free: Tensor) -> None:
         """Adversarial step: what is seen with confidence should be missed."""
         scale = self.push(free)[:, :, None]
-        seen = self.scores * self.objectness[:, :, None] > MATCH_PROBABILITY
+        scores = self.scores
+        seen = scores * self.objectness[:, :, None] > MATCH_PROBABILITY
         fooled = seen & free[:, :, None]
-        self.class_deltas.copy_(torch.where(fooled, -scale * self.scores, self.class_deltas))
+        self.class_deltas.copy_(torch.where(fooled, -scale * scores, self.class_deltas))
 
     def box_steps(self, taken: Claims) -> Tensor:
         """What each claim adds to its cell's eight box entries: (m, 8)."""
@@ -78,9 +79,10 @@ class _GaussianPasses(YoloPasses):
         """As in [yolo], but whatever iou_thresh is, and in every cell."""
         self.divide(self.objectness.new_ones((), dtype=torch.bool))
 
-    def squares(self) -> dict[str, Tensor]:
-        deviations = torch.linalg.vector_norm(self.delta[:, :, DEVIATIONS]) ** 2
-        return super().squares() | {"deviations": deviations}
+    def squares(self, moved: Rows) -> dict[str, Tensor]:
+        image, anchor, cell = moved
+        deviations = square(self.delta[image, anchor, DEVIATIONS, cell])
+        return super().squares(moved) | {"deviations": deviations}
 
     def costs(self, sums: dict[str, float], count: int) -> tuple[float, dict[str, float]]:
         total = sums["boxes"] + sums["rest"]

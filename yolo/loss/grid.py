@@ -4,18 +4,13 @@ A head predicts n boxes for each cell; behind the entries of a box's place stand
 then its class scores. All tensors are (B, n, entries, cells), cells running along the rows.
 """
 
-from itertools import product
-
 import torch
 from torch import Tensor
 
 from .. import boxes as box
+from ..ops import best_overlap, no_deltas
 from .head import Averages
 from .truth import Claims, slots
-
-# Pairs of box and truth compared at once. On the CPU the intermediate results stay in its cache,
-# and the allocator hands out the same pages again: five times as fast as all pairs at once.
-PAIRS = {"cpu": 1 << 18, "cuda": 1 << 25}
 
 
 class Grid:
@@ -25,12 +20,15 @@ class Grid:
         """layer: an AnchorHead; x: its raw input; boxes (N, 6): image index, class, x, y, w, h,
         relative; state: height and width of the network's input, and how far training is."""
         images, _, height, width = x.shape
+        x = x.detach()
         self.layer, self.grid, self.anchors = layer, (height, width), layer.boxes_per_cell
         self.input_size = state.height, state.width
-        value = layer.split(layer(x.detach()))
+        value, classes = layer.parts(x)
+        value = layer.activate_boxes(value)
         self.predicted = layer.boxes(value, self.input_size).flatten(3)  # xywh, of the image
-        self.value = value.flatten(3)
-        self.delta = torch.zeros_like(self.value)
+        self.value = value.flatten(3)  # up to the objectness
+        self.raw_classes = classes.flatten(3)
+        self.delta = no_deltas(value, images, self.anchors, layer.entries, height * width)
         self.at_objectness = layer.objectness_entry
         self.objectness = self.value[:, :, self.at_objectness]
         self.truths = slots(boxes, images, layer.max, layer.classes, layer.map)
@@ -47,7 +45,12 @@ class Grid:
 
     @property
     def scores(self) -> Tensor:
-        return self.value[:, :, self.at_objectness + 1 :]
+        return self.layer.activate_classes(self.raw_classes, 2)
+
+    def scores_of(self, taken: Claims) -> Tensor:
+        """Scores of the claimed boxes alone, (m, classes): most of them nobody asks for."""
+        image, anchor, cell = self.at(taken)
+        return self.layer.activate_classes(self.raw_classes[image, anchor, :, cell], 1)
 
     def at(self, taken: Claims) -> tuple[Tensor, Tensor, Tensor]:
         """Indices of claimed boxes: image, anchor, cell."""
@@ -61,21 +64,7 @@ class Grid:
 
     def best_overlap(self) -> Tensor:
         """Highest IoU of each predicted box with a truth of its image: (B, n, cells)."""
-        planes = self.predicted.transpose(1, 2).flatten(2)  # (B, 4, n*cells): contiguous edges
-        planes = torch.where(planes.isfinite().all(1, keepdim=True), planes, 0)
-        predicted = box.xywh_to_xyxy(planes.transpose(1, 2))
-        truths = box.xywh_to_xyxy(self.truths.xywh.to(planes))
-        images, count, _ = predicted.shape
-        slots_used = truths.shape[1]
-        best = planes.new_zeros(images, count)
-        budget = PAIRS.get(planes.device.type, PAIRS["cuda"])
-        group = max(1, budget // (count * slots_used))
-        length = max(1, budget // (group * slots_used))
-        for i, j in product(range(0, images, group), range(0, count, length)):
-            part = predicted[i : i + group, j : j + length]
-            pairs = box.iou_matrix(truths[i : i + group], part)
-            best[i : i + group, j : j + length] = pairs.amax(1)
-        return best.view(images, self.anchors, -1)
+        return best_overlap(self.predicted, self.truths.xywh.to(self.predicted))
 
     def nearest(self, chosen: Tensor) -> Claims:
         """For each chosen box, (B, n, cells) bool, the truth that it overlaps most."""
@@ -93,13 +82,11 @@ class Grid:
         """Sums over the claimed boxes and over all, still on their device."""
         at = self.at(taken)
         predicted = self.predicted[at[0], at[1], :, at[2]]
-        label = self.at_objectness + 1 + taken.labels
         return {
             "iou": box.iou(predicted, taken.xywh).sum(),
-            "giou": box.giou(predicted, taken.xywh).sum(),
             "obj": self.objectness[at].sum(),
             "noobj": self.objectness.sum(),
-            "classes": self.value[at[0], at[1], label, at[2]].sum(),
+            "classes": self.scores_of(taken).gather(1, taken.labels[:, None]).sum(),
         }
 
     def averages(self, sums: dict[str, float], count: int) -> Averages:

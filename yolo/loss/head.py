@@ -1,8 +1,8 @@
 """What every head returns from its loss, and how a hand-written gradient enters autograd.
 
 Darknet's heads do not differentiate a formula: they write `delta`, the direction in which each of
-their inputs should move, by rules of their own. `send` turns such a delta into a scalar whose
-backward pass hands `-delta` to the input, so that everything before the head is ordinary autograd.
+their inputs should move, by rules of their own. `send` turns it into a scalar whose backward pass
+hands the gradient, `-delta`, to the input, so that all before the head is ordinary autograd.
 """
 
 from dataclasses import dataclass, field
@@ -53,30 +53,45 @@ class HeadLoss:
     """One head's loss over one mini-batch, summed over its images."""
 
     cost: float  # what Darknet reports for this layer
-    delta: Tensor  # shape of the head's input: minus the gradient with respect to it
-    total: Tensor  # scalar of value `cost`; its backward sends -delta to the input
+    gradient: Tensor  # with respect to the head's input, of its shape: minus Darknet's delta
+    total: Tensor  # scalar of value `cost`; its backward sends the gradient to the input
     averages: Averages = field(default_factory=Averages)
     terms: dict[str, float | int] = field(default_factory=dict)  # parts of the cost, by name
     output: Tensor | None = None  # what later layers read in training in place of forward's result
 
+    @classmethod
+    def of(cls, x: Tensor, gradient: Tensor, cost: float, *rest) -> "HeadLoss":
+        """Of the head's input and the gradient with respect to it; rest: the other fields."""
+        return cls(cost, gradient, send(x, gradient, cost), *rest)
+
+    @property
+    def delta(self) -> Tensor:
+        """The direction in which the head's input should move."""
+        return -self.gradient
+
 
 class _Send(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, delta, cost):
-        ctx.delta, ctx.dtype = delta, x.dtype
+    def forward(ctx, x, gradient, cost):
+        ctx.gradient, ctx.dtype = gradient, x.dtype
         return x.new_tensor(cost, dtype=sum_type(x.dtype))  # a cost may leave the range of fp16
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_total):
-        return (ctx.delta * -grad_total).to(ctx.dtype), None, None
+        # Most totals are added up as they are. (A GPU would have to be waited for.)
+        same = grad_total.is_cpu and grad_total.item() == 1
+        gradient = ctx.gradient if same else ctx.gradient * grad_total
+        return gradient.to(ctx.dtype), None, None
 
 
-def send(x: Tensor, delta: Tensor, cost: float) -> Tensor:
-    """Scalar of value `cost`, whose gradient with respect to x is `-delta`, both of x's shape."""
-    if delta.shape != x.shape:
-        raise ValueError(f"send: delta {tuple(delta.shape)} and input {tuple(x.shape)} differ")
-    return _Send.apply(x, delta.detach().to(x.device, sum_type(x.dtype)), cost)
+def send(x: Tensor, gradient: Tensor, cost: float) -> Tensor:
+    """Scalar of value `cost` with this gradient with respect to x, both of x's shape."""
+    if gradient.shape != x.shape:
+        raise ValueError(
+            f"send: gradient {tuple(gradient.shape)} and input {tuple(x.shape)} differ"
+        )
+    return _Send.apply(x, gradient.detach().to(x.device, sum_type(x.dtype)), cost)
 
 
 def numbers(values: dict[str, Tensor]) -> dict[str, float]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..face_kinds import FaceKind
-from .head import Averages, HeadLoss, numbers, send
+from .head import Averages, HeadLoss, numbers
 
 
 def loss(layer, x: Tensor, truth: Tensor) -> HeadLoss:
@@ -54,7 +54,7 @@ def loss(layer, x: Tensor, truth: Tensor) -> HeadLoss:
     right, objects = sums.pop("right"), int(sums.pop("objects"))
     cost = sum(sums.values())
     terms = {name: value / max(1, len(x)) for name, value in sums.items()}
-    return HeadLoss(cost, delta, send(x, delta, cost), Averages(objects, classes=right), terms)
+    return HeadLoss.of(x, -delta, cost, Averages(objects, classes=right), terms)
 
 
 def hardest(losses: Tensor, among: Tensor, share: float) -> Tensor:

@@ -15,7 +15,7 @@ from .. import boxes as box
 from .box_delta import target_entries
 from .class_delta import focal_factor
 from .grid import Grid
-from .head import Averages, HeadLoss, numbers, send
+from .head import Averages, HeadLoss, numbers
 from .truth import Claims, centred, places, rounds
 
 WARM_UP, WARM_UP_SCALE = 12800, 0.01  # images in which boxes learn the anchors, how strongly
@@ -35,7 +35,7 @@ def loss(layer, x: Tensor, boxes: Tensor, state) -> HeadLoss:
             head.warm_up()
         cost, averages, terms = head.report(head.objects())
         delta = head.delta.view_as(x)
-    return HeadLoss(cost, delta, send(x, delta, cost), averages, terms)
+    return HeadLoss.of(x, -delta, cost, averages, terms)
 
 
 class _RegionPasses(Grid):
@@ -107,7 +107,7 @@ class _RegionPasses(Grid):
         """by: what each claim counts, beside class_scale (m,)."""
         layer = self.layer
         image, anchor, cell = self.at(taken)
-        score = self.scores[image, anchor, :, cell]
+        score = self.scores_of(taken)
         target = torch.zeros_like(score).scatter(1, taken.labels[:, None], 1)
         counts = torch.ones_like(score, dtype=torch.bool)
         if layer.tree:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import boxes as box
-from .head import HeadLoss, send
+from .head import HeadLoss
 from .sampling import IGNORED, POSITIVE, RegionAverages, overlaps, smooth_l1
 from .truth import Slots, slots
 
@@ -39,7 +39,7 @@ def loss(layer, x: Tensor, boxes: Tensor, state) -> HeadLoss:
         delta = layer.joined(delta, x)
     terms = {"class_loss": averages.class_loss, "box_loss": averages.box_loss}
     cost = sum(terms.values())
-    return HeadLoss(cost, delta, send(x, delta, cost), averages, terms, output)
+    return HeadLoss.of(x, -delta, cost, averages, terms, output)
 
 
 def assign(layer, anchors: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,14 +15,19 @@ Deltas are sums: nothing is divided by the number of images or of objects.
 import torch
 from torch import Tensor
 
+from .. import boxes as box
+from ..ops import highest
 from .box_delta import iou_delta, mse_delta
 from .class_delta import ClassRule
 from .grid import Grid
-from .head import Averages, HeadLoss, numbers, send
+from .head import Averages, HeadLoss, numbers
 from .truth import Claims, by_shape, places, rounds
 
 # A cell may predict an object where any one class is more probable than this.
 MATCH_PROBABILITY = 0.25
+
+
+Rows = tuple[Tensor, Tensor, Tensor]  # image, anchor, cell of some boxes
 
 
 def loss(layer, x: Tensor, boxes: Tensor, state) -> HeadLoss:
@@ -40,16 +45,15 @@ def _deltas(head: "YoloPasses", state) -> tuple[Tensor, float, Averages, dict]:
     head.share()
     if state.filters and head.filtered:
         state.filters.apply(head.delta, state.iteration, head.layer.classes)
-    return head.delta, *head.report(tally)
+    moved = head.moved()
+    report = head.report(tally, moved)
+    return head.gradient(moved), *report
 
 
 def run(passes: type["YoloPasses"], layer, x: Tensor, boxes: Tensor, state) -> HeadLoss:
     """All passes over one mini-batch."""
-    delta, cost, averages, terms = _deltas(passes(layer, x, boxes, state), state)
-    delta = delta.view_as(x)
-    if layer.delta_normalizer != 1:
-        delta = delta * layer.delta_normalizer
-    return HeadLoss(cost, delta, send(x, delta, cost), averages, terms)
+    gradient, cost, averages, terms = _deltas(passes(layer, x, boxes, state), state)
+    return HeadLoss.of(x, gradient.view_as(x), cost, averages, terms)
 
 
 class YoloPasses(Grid):
@@ -61,6 +65,7 @@ class YoloPasses(Grid):
         super().__init__(layer, x, boxes, state)
         self.adversarial = getattr(state, "adversarial", False)
         self.rewritten = self.delta.new_zeros(())  # box deltas added to cells that had some
+        self.claimed_boxes = []  # numbers of those that truths move, image by image
         self.rule = ClassRule.of(layer, self.value)
         sizes = layer.anchor_sizes(self.grid, self.input_size)
         self.sizes = sizes[list(layer.mask)].to(self.value)  # (n, 2), relative to the input
@@ -79,7 +84,8 @@ class YoloPasses(Grid):
     def background(self) -> None:
         """Objectness towards 0 everywhere, except where a box already overlaps some truth."""
         layer, overlap = self.layer, self.best_overlap()
-        match = self.scores.amax(2) > MATCH_PROBABILITY
+        best = layer.activate_classes(highest(self.raw_classes), 2)  # which keeps their order
+        match = best > MATCH_PROBABILITY
         held = torch.where(match, overlap, 0)
         ignored = held > layer.ignore_thresh
         away = layer.obj_normalizer * (0 - self.objectness)
@@ -109,21 +115,21 @@ class YoloPasses(Grid):
         self.delta[at[0], at[1], self.at_objectness, at[2]] = towards
         self.write_classes(found)
         if self.layer.objectness_smooth:
-            entry = self.at_objectness + 1 + found.labels
-            score = self.value[at[0], at[1], entry, at[2]]
+            score = self.scores_of(found).gather(1, found.labels[:, None])[:, 0]
             towards = self.rule.weight(found.labels) * (quality - score)
-            self.delta[at[0], at[1], entry, at[2]] = towards
+            self.class_deltas[at[0], at[1], found.labels, at[2]] = towards
         self.write_boxes(found, self.box_steps(found))
 
     def mislead(self, free: Tensor) -> None:
         """Adversarial step: what is seen with confidence should be missed and moved, and other
         classes seen instead. free: (B, n, cells), cells that no truth spares."""
         scale = self.push(free)[:, :, None]
-        confidence = self.scores * self.objectness[:, :, None]
+        scores = self.scores
+        confidence = scores * self.objectness[:, :, None]
         seen = confidence > MATCH_PROBABILITY
-        other = (confidence < MATCH_PROBABILITY).to(self.scores)
+        other = (confidence < MATCH_PROBABILITY).to(scores)
         fooled = (seen.any(2) & free)[:, :, None]
-        step = scale * (torch.where(seen, 0, other) - self.scores)
+        step = scale * (torch.where(seen, 0, other) - scores)
         self.class_deltas.copy_(torch.where(fooled, step, self.class_deltas))
         moved = scale * (0 - self.value[:, :, : self.at_objectness])
         self.box_deltas.add_(torch.where(fooled, moved, 0))
@@ -149,6 +155,14 @@ class YoloPasses(Grid):
             self.write_objectness(taken[turn])
             self.write_classes(taken[turn])
         return self.tally(taken)
+
+    def tally(self, taken: Claims) -> dict[str, Tensor]:
+        sums = super().tally(taken)
+        if self.layer.iou_loss == "giou":
+            image, anchor, cell = self.at(taken)
+            predicted = self.predicted[image, anchor, :, cell]
+            sums["giou"] = box.giou(predicted, taken.xywh).sum()
+        return sums
 
     def box_steps(self, taken: Claims) -> Tensor:
         """What each claim adds to its cell's four box entries: (m, 4)."""
@@ -198,9 +212,10 @@ class YoloPasses(Grid):
 
     def write_classes(self, taken: Claims) -> None:
         image, anchor, cell = self.at(taken)
+        self.claimed_boxes.append((image * self.anchors + anchor) * self.delta.shape[3] + cell)
         before = self.class_deltas[image, anchor, :, cell]
-        scores = self.scores[image, anchor, :, cell]
-        self.class_deltas[image, anchor, :, cell] = self.class_step(before, scores, taken.labels)
+        step = self.class_step(before, self.scores_of(taken), taken.labels)
+        self.class_deltas[image, anchor, :, cell] = step
 
     def class_step(self, before: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
         return self.rule.delta(before, scores, labels)
@@ -221,21 +236,43 @@ class YoloPasses(Grid):
 
     # Report
 
-    def report(self, tally: dict[str, Tensor]) -> tuple[float, Averages, dict[str, float | int]]:
+    def moved(self) -> Rows:
+        """Image, anchor and cell of the boxes that have more deltas than that of objectness: all
+        others are 0, which saves passes over all of them."""
+        images, anchors, _, cells = self.delta.shape
+        number = torch.arange(0, device=self.delta.device)
+        if self.adversarial:
+            number = torch.arange(images * anchors * cells, device=self.delta.device)
+        elif self.claimed_boxes:
+            number = torch.cat(self.claimed_boxes).unique()
+        return number // (anchors * cells), number // cells % anchors, number % cells
+
+    def gradient(self, moved: Rows) -> Tensor:
+        """Minus the deltas, times delta_normalizer, in their memory."""
+        factor = -self.layer.delta_normalizer
+        image, anchor, cell = moved
+        moved_deltas = self.delta[image, anchor, :, cell] * factor
+        self.delta[:, :, self.at_objectness] *= factor
+        self.delta[image, anchor, :, cell] = moved_deltas
+        return self.delta
+
+    def report(
+        self, tally: dict[str, Tensor], moved: Rows
+    ) -> tuple[float, Averages, dict[str, float | int]]:
         """Darknet's cost of this mini-batch, averages, and the parts of the cost an image."""
-        sums = numbers(tally | self.squares() | {"rewritten": self.rewritten})
+        sums = numbers(tally | self.squares(moved) | {"rewritten": self.rewritten})
         count, images = len(self.claims), max(1, len(self.delta))
         cost, parts = self.costs(sums, count)
         terms = {name: value / images for name, value in parts.items()}
         terms |= {"rewritten": int(sums["rewritten"]), "left_out": self.truths.left_out}
         return cost, self.averages(sums, count), terms
 
-    def squares(self) -> dict[str, Tensor]:
+    def squares(self, moved: Rows) -> dict[str, Tensor]:
         """Squares of the deltas, by parts of the loss."""
-        return {
-            "boxes": torch.linalg.vector_norm(self.box_deltas) ** 2,
-            "rest": torch.linalg.vector_norm(self.delta[:, :, self.at_objectness :]) ** 2,
-        }
+        image, anchor, cell = moved
+        rows, end = self.delta[image, anchor, :, cell], self.at_objectness
+        objectness = square(self.delta[:, :, end])
+        return {"boxes": square(rows[:, :end]), "rest": objectness + square(rows[:, end + 1 :])}
 
     def costs(self, sums: dict[str, float], count: int) -> tuple[float, dict[str, float]]:
         layer, total = self.layer, sums["boxes"] + sums["rest"]
@@ -243,10 +280,15 @@ class YoloPasses(Grid):
         cost = total
         if layer.iou_loss != "mse" and layer.show_details:
             # The box part is a mean over objects, and giou is the only one to report itself.
-            similar = sums["giou"] if layer.iou_loss == "giou" else sums["iou"]
+            similar = sums["giou" if layer.iou_loss == "giou" else "iou"]
             cost = layer.iou_normalizer * (count - similar) / max(1, count) + class_loss
         return cost, {
             "class_loss": class_loss,
             "iou_loss": total - class_loss,
             "total_loss": total,
         }
+
+
+def square(deltas: Tensor) -> Tensor:
+    """Sum of the squares."""
+    return torch.linalg.vector_norm(deltas) ** 2

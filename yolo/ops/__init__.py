@@ -17,6 +17,7 @@ from .packed_conv import fits as fits_packed
 from .pending import Pending, Unwritten
 from .pool import avgpool, maxpool2d
 from .precision import PrecisionError, precision, precision_for
+from .predicted import best_overlap, highest, no_deltas
 from .prelu import prelu
 from .reorg import reorg, reorg3d
 from .roi import roi_align, roi_pool
@@ -38,6 +39,7 @@ __all__ = [
     "backend",
     "batch_norm_act",
     "begins_packed",
+    "best_overlap",
     "bias_act",
     "concatenate",
     "conv1d",
@@ -51,9 +53,11 @@ __all__ = [
     "current_backend",
     "enlarge",
     "fits_packed",
+    "highest",
     "layout",
     "linear",
     "maxpool2d",
+    "no_deltas",
     "precision",
     "precision_for",
     "prelu",

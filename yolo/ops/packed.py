@@ -237,6 +237,6 @@ def _to_packed(x):
 
 def _to_planar(data, channels):
     x, shape = data.contiguous(), Packed(data, channels).shape
-    y = x.new_empty(shape)
+    y = packed_memory.empty_data(shape)
     library().packed.unpack(tuple(shape), x.data_ptr(), y.data_ptr(), threads())
     return y

@@ -5,7 +5,7 @@ import threading
 
 import torch
 
-from .native import library
+from .native import library, threads
 
 BORDER = 1
 
@@ -26,6 +26,13 @@ def empty(n, channels, height, width):
 def empty_data(shape):
     """The same of the shape (n, blocks, rows, columns, V), border included."""
     return _memory(math.prod(shape)).view(shape)
+
+
+def zeros(shape):
+    """The same of any shape, filled with 0."""
+    data = empty_data(shape)
+    library().packed.clear(data.data_ptr(), data.numel(), threads())
+    return data
 
 
 def workspace(floats):

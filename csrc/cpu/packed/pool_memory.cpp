@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <new>
 
+#include "../threads.h"
+
 namespace yolo::packed {
 namespace {
 
@@ -61,6 +63,13 @@ void MemoryPool::grow(size_t end) {
     madvise(base_ + usable_, end - usable_, MADV_HUGEPAGE);
 #endif
     usable_ = end;
+}
+
+void clear(float* data, long floats, int threads) {
+    constexpr long RUN = 1 << 16;
+    cpu::parallel(threads, (floats + RUN - 1) / RUN, [=](int64_t run, int) {
+        std::fill(data + run * RUN, data + std::min(floats, (run + 1) * RUN), 0.f);
+    });
 }
 
 // Never destroyed: tensors may outlive every static object.

@@ -44,4 +44,6 @@ class Lease {
     long floats_;
 };
 
+void clear(float* data, long floats, int threads);  // to 0
+
 }  // namespace yolo::packed
