@@ -35,6 +35,7 @@ SOURCES = [
     "cpu/packed/level_portable_bf16.cpp",
     "cpu/packed/levels.cpp",
     "cpu/packed/norm_training.cpp",
+    "cpu/packed/mosaic.cpp",
     "cpu/packed/plan.cpp",
     "cpu/packed/planar.cpp",
     "cpu/packed/pool_memory.cpp",

@@ -112,6 +112,48 @@ def test_winograd_grad_weight_by_itself(n, c, k, h, w, level):
     assert error(grad, wanted) <= 5e-6
 
 
+SIDE_BY_SIDE = [
+    # n, h, w: images that Winograd lays side by side, across x down
+    (1, 13, 21),  # 1 x 1
+    (2, 13, 13),  # 1 x 2
+    (3, 13, 13),  # 1 x 3
+    (6, 13, 13),  # 2 x 3
+    (8, 13, 13),  # twice 2 x 2
+    (8, 26, 26),  # twice 1 x 4
+    (8, 7, 5),  # four times 2 x 1
+    (6, 5, 9),  # 3 x 2
+    (8, 6, 6),  # twice 1 x 4
+    (8, 17, 2),  # 4 x 2: tiles that reach into three images
+    (8, 1, 33),  # twice 2 x 2, the same
+    (2, 16, 12),  # 1 x 1: they fill their tiles
+]
+
+
+@pytest.mark.parametrize("n, h, w", SIDE_BY_SIDE)
+def test_winograd_of_images_side_by_side(n, h, w, level):
+    """All three passes of maps whose tiles lie in several images; borders are zero."""
+    c, k = 33, 40
+    shape = conv_shape(torch.empty(n, c, h, w), torch.empty(k, c, 3, 3), None, 1, 1, 1, 1)
+    conv = packed_conv._conv(shape, False, True, 2, packed_memory.lanes())
+    assert conv.algorithm == "winograd4"
+    x, dy, weight = torch.randn(n, c, h, w), torch.randn(n, k, h, w), torch.randn(k, c, 3, 3)
+    data = [packed.pack(t).data for t in (x, dy)]
+    y, dx = (packed_memory.empty(n, channels, h, w) for channels in (k, c))
+    grad, at = torch.empty_like(weight), weight.data_ptr()
+    space = packed_memory.workspace(conv.workspace)
+    conv.forward(data[0].data_ptr(), 0, at, y.data_ptr(), space.data_ptr())
+    conv.grad_x(data[1].data_ptr(), at, dx.data_ptr(), space.data_ptr())
+    conv.grad_weight(data[1].data_ptr(), data[0].data_ptr(), 0, grad.data_ptr(), space.data_ptr())
+    x, dy, weight = (t.double() for t in (x, dy, weight))
+    assert error(unpack(Packed(y, k)), F.conv2d(x, weight, padding=1)) <= 1e-5
+    assert error(unpack(Packed(dx, c)), F.conv_transpose2d(dy, weight, padding=1)) <= 1e-5
+    wanted = torch.nn.grad.conv2d_weight(x, weight.shape, dy, padding=1)
+    assert error(grad, wanted) <= 1e-5
+    for data in (y, dx):
+        inside = data[:, :, 1:-1, 1:-1].abs().sum(dtype=torch.float64)
+        assert data.abs().sum(dtype=torch.float64) == pytest.approx(float(inside), rel=1e-12)
+
+
 @pytest.mark.parametrize("activation", ["linear", "leaky", "relu", "logistic", "swish", "tanh"])
 def test_bias_and_activations(activation, level):
     functions = {

@@ -18,9 +18,6 @@ constexpr long TRANSFORMED_BYTES = 2 << 20;  // of x and dy together
 int blocks_of(const Kernels& kernels, int channels) {
     return (channels + kernels.lanes - 1) / kernels.lanes;
 }
-long tiles_of(const View& y) {
-    return long((y.height + M - 1) / M) * ((y.width + M - 1) / M) * y.images;
-}
 
 }  // namespace
 
@@ -84,6 +81,7 @@ ConvTraining::ConvTraining(const Kernels& kernels, const ConvShape& shape, bool 
                 std::min(shape.c, shape.k) >= MIN_CHANNELS && shape.n * shape.h * shape.w >= 256),
       threads_(threads),
       caches_(read_caches()) {
+    if (winograd_) mosaic_ = best_mosaic(int(shape.n), int(shape.p), int(shape.q), M);
     float nothing;
     Room forward_room{nullptr}, grad_x_room{nullptr}, grad_weight_room{nullptr};
     forward({&nothing, 0}, &nothing, &nothing, forward_room);
@@ -96,6 +94,9 @@ const char* ConvTraining::algorithm() const {
     return planar_ ? "stem" : winograd_ ? "winograd4" : "direct";
 }
 
+int ConvTraining::count_tiles() const {
+    return mosaic_tiles(mosaic_, int(shape_.n), int(shape_.p), int(shape_.q), M);
+}
 View ConvTraining::input(Input x) const {
     View v = packed_view(kernels_, x.data, shape_.n, shape_.c, shape_.h, shape_.w);
     if (x.image) v.image = x.image;
@@ -110,7 +111,8 @@ View ConvTraining::output(const float* y) const {
 
 Conv ConvTraining::conv(const View& x, const View& y, int stride) const {
     Conv a{};
-    a.x = x, a.y = y, a.activation = Activation::linear, a.caches = caches_, a.m = M;
+    a.x = x, a.y = y, a.activation = Activation::linear, a.caches = caches_;
+    a.m = M, a.mosaic = mosaic_;
     a.kernel_h = a.kernel_w = int(shape_.r), a.pad_h = a.pad_w = int(shape_.pad_y);
     a.stride_h = a.stride_w = stride, a.dilation_h = a.dilation_w = 1;
     return a;
@@ -152,7 +154,7 @@ void ConvTraining::winograd_by_tiles(Conv call, const Dense& weight, Room& room)
     call.weight = packed;
     divide(room, [&](const Share& s) { training_.pack_winograd_dense(weight, packed, s); });
     // no share has fewer tiles than repay the reading of all weights
-    const int blocks = int(std::min<long>(tiles_of(call.y) / call.tile_block, INT_MAX));
+    const int blocks = int(std::min<long>(count_tiles() / call.tile_block, INT_MAX));
     const int shares = std::clamp(blocks, threads_, shares_of(threads_));
     divide(room, shares, scratch, each, [&](const Share& s) { kernels_.winograd(call, s); });
 }
@@ -161,7 +163,7 @@ void ConvTraining::winograd_by_tiles(Conv call, const Dense& weight, Room& room)
 // whose weights it transforms where only it reads them.
 void ConvTraining::winograd_by_panels(Conv call, const Dense& weight, Room& room) const {
     const int lanes = kernels_.lanes, panels = (call.y.blocks + 1) / 2;
-    const long tiles = tiles_of(call.y), groups = (tiles + TILES_AT_ONCE - 1) / TILES_AT_ONCE;
+    const long tiles = count_tiles(), groups = (tiles + TILES_AT_ONCE - 1) / TILES_AT_ONCE;
     const long most = (tiles + groups - 1) / groups;
     const long v_each = training_.winograd_floats(call.x.blocks, int(most));
     const long panel_floats = E2 * long(call.x.blocks) * lanes * 2 * lanes;
@@ -197,7 +199,7 @@ void ConvTraining::convolve(Conv call, const Dense& weight, bool winograd, Room&
     call.bias = zeros(call.y.blocks, room);
     if (!winograd) return direct(call, weight, room);
     const long weights = 4L * E2 * call.y.blocks * call.x.blocks * kernels_.lanes * kernels_.lanes;
-    if (weights > 6 * caches_.l2 || tiles_of(call.y) < 26 * threads_)
+    if (weights > 6 * caches_.l2 || count_tiles() < 26 * threads_)
         return winograd_by_panels(call, weight, room);
     winograd_by_tiles(call, weight, room);
 }
@@ -292,7 +294,7 @@ void ConvTraining::grad_weight(const float* dy, Input x, float* grad, Room& room
         call.image = image(x);
         return stem_grad_weight(call, room);
     }
-    call.x = input(x);
+    call.x = input(x), call.mosaic = mosaic_;
     winograd_ ? winograd_grad_weight(call, room) : direct_grad_weight(call, room);
 }
 
@@ -313,7 +315,7 @@ void ConvTraining::stem_grad_weight(GradWeight call, Room& room) const {
 }
 
 void ConvTraining::winograd_grad_weight(GradWeight call, Room& room) const {
-    const int tiles = int(tiles_of(call.dy));
+    const int tiles = count_tiles();
     const long bytes = 4L * E2 * (call.x.blocks + call.dy.blocks) * kernels_.lanes;
     const int fit = int(std::max(TRANSFORMED_BYTES / bytes, MIN_GRAD_TILES));
     // A single chunk spares the sums their way to memory and back.

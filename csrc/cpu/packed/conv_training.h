@@ -59,6 +59,7 @@ class ConvTraining {
     Conv conv(const View& x, const View& y, int stride) const;
     Dense dense(const float* weight) const;
     Dense turned(const float* weight) const;
+    int count_tiles() const;  // of Winograd, of the whole batch
     View input(Input x) const;
     Planar image(Input x) const;
     float* zeros(int blocks, Room& room) const;
@@ -73,6 +74,7 @@ class ConvTraining {
     ConvShape shape_;
     bool planar_, winograd_;
     int threads_;
+    Mosaic mosaic_;
     Caches caches_;
     long workspace_ = 0;
 };

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "../../activation.h"
+#include "mosaic.h"
 
 namespace yolo::packed {
 
@@ -58,9 +59,11 @@ struct Conv {
     Activation activation;
     int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
     Caches caches;
-    // Winograd only: output tiles of m x m, how many tiles a worker takes at a time, and, where the
-    // workers share the transformed input instead of each making its own, where that lies.
+    // Winograd only: output tiles of m x m, in how large mosaics, how many tiles a worker takes at
+    // a time, and, where the workers share the transformed input instead of each making its own,
+    // where that lies. x has a border.
     int m, tile_block;
+    Mosaic mosaic;
     float* shared;
 };
 

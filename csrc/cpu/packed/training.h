@@ -28,6 +28,7 @@ struct GradWeight {
     Caches caches;
     // Winograd only: tiles transformed at a time, the first of them, and the transformed tiles
     int tiles, first_tile;
+    Mosaic mosaic;
     float *x_tiles, *dy_tiles;
 };
 

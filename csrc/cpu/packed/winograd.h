@@ -76,20 +76,83 @@ struct Transform<2> {
     }
 };
 
-// The tiles of an image, counted along rows, then images.
+// The tiles of a batch, counted along the rows of a mosaic, then mosaics.
 struct TileGrid {
     int m, across, down, total;
+    Mosaic mosaic;
+    int height, width;  // of an image and the gap after it
 };
 INLINE TileGrid tile_grid(const Conv& a) {
-    const int across = ceil_div(a.y.width, a.m), down = ceil_div(a.y.height, a.m);
-    return {a.m, across, down, across * down * a.y.images};
+    const Mosaic mosaic = a.mosaic;
+    const int across = tiles_along(mosaic.across, a.y.width, a.m);
+    const int down = tiles_along(mosaic.down, a.y.height, a.m);
+    const int mosaics = a.y.images / (mosaic.across * mosaic.down);
+    return {a.m, across, down, across * down * mosaics, mosaic, a.y.height + 1, a.y.width + 1};
 }
+
+// The first pixel of a tile, or of the gap after its image, which `right` images of the mosaic
+// follow in its row, and `below` in its column, each `across` images after the other.
 struct TilePlace {
     int image, h, w;
+    int right, below, across;
 };
 INLINE TilePlace place(const TileGrid& g, int tile) {
-    const int inside = tile % (g.across * g.down);
-    return {tile / (g.across * g.down), inside / g.across * g.m, inside % g.across * g.m};
+    const int mosaic = tile / (g.across * g.down), inside = tile % (g.across * g.down);
+    const int h = inside / g.across * g.m, w = inside % g.across * g.m;
+    const int across = g.mosaic.across;
+    const int row = g.mosaic.down > 1 ? h / g.height : 0, column = across > 1 ? w / g.width : 0;
+    return {(mosaic * g.mosaic.down + row) * across + column,
+            h - row * g.height,
+            w - column * g.width,
+            across - 1 - column,
+            g.mosaic.down - 1 - row,
+            across};
+}
+
+// N rows and N columns of a mosaic, as distances from the first pixel of a tile's image. Those of
+// a gap or beyond the mosaic are of the border, which is zero.
+template <int N>
+struct Window {
+    long rows[N], columns[N];
+    int rows_in, columns_in;  // bit i: whether row or column i is of an image
+
+    bool has_row(int i) const { return rows_in >> i & 1; }
+    bool has_column(int i) const { return columns_in >> i & 1; }
+};
+template <int N>
+INLINE int window_lines(int at, int size, int images, long step, long image, long* lines) {
+    if (at + N <= size) {
+        UNROLL for (int i = 0; i < N; ++i) lines[i] = (at + i) * step;
+        return (1 << N) - 1;
+    }
+    int in = 0;
+    long start = 0;
+    UNROLL for (int i = 0; i < N; ++i, ++at) {
+        if (at > size && images > 0) at = 0, start += image, --images;
+        lines[i] = start + least(at, size) * step;
+        in |= (at >= 0 && at < size) << i;
+    }
+    return in;
+}
+// From `before` rows and columns before the tile's first pixel on.
+template <int N>
+INLINE Window<N> window(const View& v, const TilePlace& at, int before) {
+    Window<N> w;
+    w.rows_in =
+        window_lines<N>(at.h - before, v.height, at.below, v.row, at.across * v.image, w.rows);
+    w.columns_in = window_lines<N>(at.w - before, v.width, at.right, V, v.image, w.columns);
+    return w;
+}
+
+// Fetches what the tile below reads first.
+template <int M, int N>
+INLINE void fetch_below(const Window<N>& from, const View& v, const elem* x) {
+    UNROLL for (int i = 0; i < M; ++i) {
+        UNROLL for (int j = 0; j < M; ++j) {
+            if (new_line<elem>(j * V))
+                __builtin_prefetch(x + from.rows[i] + N * v.row + from.columns[j], 0, 2);
+        }
+    }
 }
 
 // A block of n tiles in V: for each of the E^2 products [group][C/V][p][V], groups of p <= TILE
@@ -102,14 +165,14 @@ INLINE long plane_m(int tiles) {
 }
 
 // Half of the rows of B^T d B: all of them at once would not fit the registers.
-template <int M, int LOWER>
-INLINE void input_half(const elem* x, long row, elem* v, long plane) {
+template <int M, int LOWER, int E>
+INLINE void input_half(const elem* x, const Window<E>& from, elem* v, long plane) {
     using F = Transform<M>;
-    constexpr int E = F::E, H = E / 2;
+    constexpr int H = E / 2;
     vec half[H][E];
     UNROLL for (int j = 0; j < E; ++j) {
         vec d[E], o[H];
-        UNROLL for (int i = 0; i < E; ++i) d[i] = load(x + i * row + j * V);
+        UNROLL for (int i = 0; i < E; ++i) d[i] = load(x + from.rows[i] + from.columns[j]);
         LOWER ? F::lower_input(d, o) : F::upper_input(d, o);
         UNROLL for (int i = 0; i < H; ++i) half[i][j] = o[i];
     }
@@ -123,29 +186,11 @@ INLINE void input_half(const elem* x, long row, elem* v, long plane) {
 
 template <int M>
 static void input_tile(const Conv& a, const TilePlace& at, int block, elem* v, long plane) {
-    constexpr int E = Transform<M>::E;
-    const elem* x = pixel(a.x, at.image, block, at.h - 1, at.w - 1);
-    long row = a.x.row;
-    elem window[E * E * V];
-    const int far_h = a.x.height + a.x.border, far_w = a.x.width + a.x.border;
-    if (at.h + M >= far_h || at.w + M >= far_w || a.x.border == 0) {
-        for (int i = 0; i < E; ++i)  // what hangs over the border is zero
-            for (int j = 0; j < E; ++j) {
-                const int h = at.h + i - 1, w = at.w + j - 1;
-                const bool in = h >= 0 && w >= 0 && h < a.x.height && w < a.x.width;
-                store(window + (i * E + j) * V, in ? load(x + i * row + j * V) : vec{});
-            }
-        x = window;
-        row = E * V;
-    } else {  // what the tile below reads
-        UNROLL for (int i = 0; i < M; ++i) {
-            UNROLL for (int j = 0; j < M; ++j) {
-                if (new_line<elem>(j * V)) __builtin_prefetch(x + (E + i) * row + j * V, 0, 2);
-            }
-        }
-    }
-    input_half<M, 0>(x, row, v, plane);
-    input_half<M, 1>(x, row, v, plane);
+    const auto from = window<Transform<M>::E>(a.x, at, 1);
+    const elem* x = pixel(a.x, at.image, block, 0, 0);
+    fetch_below<M>(from, a.x, x);
+    input_half<M, 0>(x, from, v, plane);
+    input_half<M, 1>(x, from, v, plane);
 }
 
 // Transforms channel blocks `blocks` of tiles first .. first + n into v.
@@ -163,6 +208,13 @@ static void input_block(const Conv& a, int first, int n, Range blocks, elem* v) 
         }
 }
 
+template <int N>
+static void activate_row(vec (&x)[N], Activation activation) {
+    with_activation(activation, [&](auto tag) __attribute__((always_inline)) {
+        UNROLL for (int i = 0; i < N; ++i) x[i] = activate<decltype(tag)::value>(x[i]);
+    });
+}
+
 template <int M>
 static void output_tile(const Conv& a, const TilePlace& at, int block, const float* m, long plane) {
     constexpr int E = Transform<M>::E;
@@ -174,26 +226,28 @@ static void output_tile(const Conv& a, const TilePlace& at, int block, const flo
         UNROLL for (int i = 0; i < M; ++i) half[i][j] = o[i];
     }
     const vec bias = load(a.bias + block * V);
-    const bool is_mish = a.activation == Activation::mish;
-    const bool in_tile = sloped(a.activation) || is_mish;
-    const vec slope = splat(in_tile ? slope_of(a.activation) : 1.f);
-    const int rows = least(M, a.y.height - at.h), columns = least(M, a.y.width - at.w);
-    float sums[M * V];  // what another activation is computed from
-    for (int i = 0; i < rows; ++i) {
+    const bool is_sloped = sloped(a.activation), is_mish = a.activation == Activation::mish;
+    const vec slope = splat(is_sloped ? slope_of(a.activation) : 1.f);
+    const auto to = window<M>(a.y, at, 0);
+    Window<M> add{};
+    if (a.add) add = window<M>(a.residual, at, 0);
+    elem* y = pixel(a.y, at.image, block, 0, 0);
+    const elem* residual = a.add ? pixel(a.residual, at.image, block, 0, 0) : nullptr;
+    for (int i = 0; i < M; ++i) {
+        if (!to.has_row(i)) continue;
         vec o[M];
         Transform<M>::output(half[i], o);
-        elem* y = pixel(a.y, at.image, block, at.h + i, at.w);
-        const elem* residual = a.add ? pixel(a.residual, at.image, block, at.h + i, at.w) : nullptr;
         UNROLL for (int j = 0; j < M; ++j) o[j] += bias;
-        if (is_mish) mish(o);
+        if (is_mish)
+            mish(o);
+        else if (!is_sloped)
+            activate_row(o, a.activation);
         UNROLL for (int j = 0; j < M; ++j) {
-            vec r = is_mish ? o[j] : larger(o[j], slope * o[j]);
-            if (!in_tile) store(sums + j * V, r);
-            if (j >= columns || !in_tile) continue;
-            if (residual) r += load(residual + j * V);
-            store(y + j * V, r);
+            if (!to.has_column(j)) continue;
+            vec r = larger(o[j], slope * o[j]);
+            if (residual) r += load(residual + add.rows[i] + add.columns[j]);
+            store(y + to.rows[i] + to.columns[j], r);
         }
-        if (!in_tile) finish(y, sums, residual, columns, a.activation);
     }
 }
 

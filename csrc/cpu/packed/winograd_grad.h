@@ -42,12 +42,12 @@ static void winograd_output_tiles(const Conv& a, int first, int n, int panel, co
 }
 
 template <int LOWER>
-INLINE void dy_half(const float* dy, long row, float* out, long plane) {
+INLINE void dy_half(const float* dy, const Window<4>& from, float* out, long plane) {
     constexpr int H = GE / 2;
     vec half[H][4];
     UNROLL for (int j = 0; j < 4; ++j) {
         vec y[4], m[H];
-        UNROLL for (int i = 0; i < 4; ++i) y[i] = load(dy + i * row + j * V);
+        UNROLL for (int i = 0; i < 4; ++i) y[i] = load(dy + from.rows[i] + from.columns[j]);
         LOWER ? lower_output_transposed(y, m) : upper_output_transposed(y, m);
         UNROLL for (int e = 0; e < H; ++e) half[e][j] = m[e];
     }
@@ -59,27 +59,13 @@ INLINE void dy_half(const float* dy, long row, float* out, long plane) {
     }
 }
 
-// A dY A^T of one tile; what hangs over the image is zero.
+// A dY A^T of one tile; what hangs over the image is zero, as dy's border is.
 static void dy_tile(const View& dy, const TilePlace& at, int block, float* out, long plane) {
-    const float* from = pixel(dy, at.image, block, at.h, at.w);
-    long row = dy.row;
-    const int rows = least(4, dy.height - at.h), columns = least(4, dy.width - at.w);
-    float window[4 * 4 * V];
-    if (rows < 4 || columns < 4) {
-        for (int i = 0; i < 4; ++i)
-            for (int j = 0; j < 4; ++j)
-                store(window + (i * 4 + j) * V,
-                      i < rows && j < columns ? load(from + i * row + j * V) : vec{});
-        from = window, row = 4 * V;
-    } else {  // what the tile below reads
-        UNROLL for (int i = 0; i < 4; ++i) {
-            UNROLL for (int j = 0; j < 4; ++j) {
-                if (new_line<float>(j * V)) __builtin_prefetch(from + (4 + i) * row + j * V, 0, 2);
-            }
-        }
-    }
-    dy_half<0>(from, row, out, plane);
-    dy_half<1>(from, row, out, plane);
+    const auto from = window<4>(dy, at, 0);
+    const float* data = pixel(dy, at.image, block, 0, 0);
+    fetch_below<4>(from, dy, data);
+    dy_half<0>(data, from, out, plane);
+    dy_half<1>(data, from, out, plane);
 }
 
 static long winograd_floats(int blocks, int tiles) {
@@ -89,7 +75,7 @@ static long winograd_floats(int blocks, int tiles) {
 // Tiles first_tile .. first_tile + tiles of x and dy, transformed: [36][block][tile][V]
 static void winograd_grad_tiles(const GradWeight& a, const Share& share) {
     Conv conv{};
-    conv.x = a.x, conv.y = a.dy, conv.m = 4;
+    conv.x = a.x, conv.y = a.dy, conv.m = 4, conv.mosaic = a.mosaic;
     const TileGrid grid = tile_grid(conv);
     const long x_plane = plane_v(a.x.blocks, a.tiles), dy_plane = plane_v(a.dy.blocks, a.tiles);
     const auto each = [&](int blocks, auto transform) __attribute__((always_inline)) {
