@@ -41,10 +41,16 @@ def _pass(name, x, shape):
     return algorithm, getattr(kernels(), f"{algorithm}_{name}")
 
 
+def _weight(weight, algorithm, x):
+    """In the type of x, and in one pass as the kernels on tensor cores read it: (k, r, s, c)."""
+    last = torch.channels_last if algorithm in ("implicit", "stem") else torch.preserve_format
+    return weight.to(x.dtype, memory_format=last)
+
+
 def conv2d_forward(x, weight, bias, stride, padding, dilation, groups, activation):
     shape = conv_shape(x, weight, bias, stride, padding, dilation, groups)
     algorithm, run = _pass("forward", x, shape)
-    weight = weight.to(x.dtype)
+    weight = _weight(weight, algorithm, x)
     if algorithm != "im2col":
         return run(shape, x, weight, bias, activation=activation)
     y = run(shape, x, weight, bias, out=empty_nhwc(x, (shape.n, shape.k, shape.p, shape.q)))
@@ -60,7 +66,7 @@ def conv2d_statistics(
     if algorithm in ("implicit", "stem") and shape.n:
         tiles = {"tiles": kernels().implicit_tiles(shape, x.device)}
     size = shape.n, shape.k, shape.p, shape.q
-    y = run(shape, x, weight.to(x.dtype), out=empty_nhwc(x, size), **tiles)
+    y = run(shape, x, _weight(weight, algorithm, x), out=empty_nhwc(x, size), **tiles)
     return y, *batch_statistics(y, rolling_mean, rolling_var, momentum, eps, **tiles)
 
 
@@ -71,7 +77,7 @@ def conv2d_grad_x(grad_y, weight, size, stride, padding, dilation, groups):
     algorithm, run = _pass("grad_x", grad_y, shape)
     size = shape.n, shape.c, shape.h, shape.w
     more = {"out": empty_nhwc(grad_y, size)} if algorithm == "im2col" else {}
-    return run(shape, grad_y, weight.to(grad_y.dtype), **more)
+    return run(shape, grad_y, _weight(weight, algorithm, grad_y), **more)
 
 
 def conv2d_grad_weight(grad_y, x, size, stride, padding, dilation, groups):
@@ -144,7 +150,7 @@ def conv2d_grad_norm_act(
     refuse(kernels(), algorithm, "sums", grad_z)
     normed = x, *_channels(x, *channels)
     tiles = kernels().implicit_tiles(shape, x.device, GRAD_X)
-    weight = weight.to(grad_z.dtype)
+    weight = _weight(weight, algorithm, grad_z)
     grad_y = run(shape, grad_z, weight, grad_y, (*normed, activation), tiles)
     grads = kernels().norm_act_backward(grad_y, *normed, from_batch, activation, tiles=tiles)
     return grad_y, *grads
