@@ -199,6 +199,9 @@ def test_depthwise(level, size, stride):
         ((1, 16, 61, 57), 16),
         ((1, 300, 5, 6), 48),
         ((3, 8, 1, 3), 8),
+        ((8, 20, 13, 13), 40),  # images side by side
+        ((6, 8, 5, 7), 24),
+        ((8, 8, 9, 2), 8),
     ],
 )
 def test_winograd(level, how, shape, k):

@@ -196,15 +196,14 @@ void Plan::conv(Algorithm algorithm, Slice x, Slice y, const Slice* residual, co
             "Winograd takes 3x3 kernels of stride 1, padding 1, dilation 1");
     // Workers that each take tiles of their own need no barrier, but every one of them reads all
     // weights; where those are large, or tiles few, they share one transform and split the panels.
-    const long tiles = long((call.y.height + call.m - 1) / call.m) *
-                       ((call.y.width + call.m - 1) / call.m) * call.y.images;
+    call.mosaic = best_mosaic(call.y.images, call.y.height, call.y.width, call.m);
+    const long tiles =
+        mosaic_tiles(call.mosaic, call.y.images, call.y.height, call.y.width, call.m);
     const long weights = 1L * kernels_.element * outputs * inputs * (call.m + 2) * (call.m + 2);
-    winograd(call, weights > 6 * caches_.l2 || tiles < 26 * threads_);
+    winograd(call, tiles, weights > 6 * caches_.l2 || tiles < 26 * threads_);
 }
 
-void Plan::winograd(Conv call, bool shared) {
-    const long tiles = long((call.y.height + call.m - 1) / call.m) *
-                       ((call.y.width + call.m - 1) / call.m) * call.y.images;
+void Plan::winograd(Conv call, long tiles, bool shared) {
     const long tile_bytes =
         1L * kernels_.element * (call.m + 2) * (call.m + 2) * call.x.blocks * kernels_.lanes;
     const long fit = caches_.l2 / 2 / tile_bytes;

@@ -79,7 +79,7 @@ class Plan {
     View view(Slice slice) const;
     const float* keep(Memory memory);
     void need(long scratch, long shared = 0);
-    void winograd(Conv call, bool shared);
+    void winograd(Conv call, long tiles, bool shared);
     void run_step(const Step& step, const Io& io);
     void time_step(const Step& step, const Io& io);
 

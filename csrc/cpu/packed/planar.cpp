@@ -57,7 +57,7 @@ Conv Pass::call(const Pieces& at, float* base) const {
     a.kernel_h = a.kernel_w = 3;
     a.stride_h = a.stride_w = a.pad_h = a.pad_w = a.dilation_h = a.dilation_w = 1;
     a.caches = read_caches();
-    a.m = M;
+    a.m = M, a.mosaic = best_mosaic(n, h, w, M);
     a.tile_block = int(std::max(a.caches.l2 / 2 / (4L * 36 * physical(c)), 2L * kernels.max_tiles));
     a.x = view(c, 1, base + at.x);
     a.y = view(k, 0, base + at.y);

@@ -116,6 +116,7 @@ struct Window {
     long rows[N], columns[N];
     int rows_in, columns_in;  // bit i: whether row or column i is of an image
 
+    long operator()(int i, int j) const { return rows[i] + columns[j]; }
     bool has_row(int i) const { return rows_in >> i & 1; }
     bool has_column(int i) const { return columns_in >> i & 1; }
 };
@@ -144,13 +145,28 @@ INLINE Window<N> window(const View& v, const TilePlace& at, int before) {
     return w;
 }
 
+// The same for a window inside one image or its border, as distances from its first pixel.
+struct Lattice {
+    long row;
+    long operator()(int i, int j) const { return i * row + j * V; }
+};
+
+// body(data, from): row i and column j of the window lie at data[from(i, j)].
+template <int N, class F>
+INLINE void read_window(const View& v, const TilePlace& at, int block, int before, F body) {
+    const int h = at.h - before, w = at.w - before;
+    if (h + N <= v.height + before && w + N <= v.width + before)
+        body(pixel(v, at.image, block, h, w), Lattice{v.row});
+    else
+        body(pixel(v, at.image, block, 0, 0), window<N>(v, at, before));
+}
+
 // Fetches what the tile below reads first.
-template <int M, int N>
-INLINE void fetch_below(const Window<N>& from, const View& v, const elem* x) {
+template <int M, int N, class From>
+INLINE void fetch_below(const elem* x, const From& from, long row) {
     UNROLL for (int i = 0; i < M; ++i) {
         UNROLL for (int j = 0; j < M; ++j) {
-            if (new_line<elem>(j * V))
-                __builtin_prefetch(x + from.rows[i] + N * v.row + from.columns[j], 0, 2);
+            if (new_line<elem>(j * V)) __builtin_prefetch(x + from(i, j) + N * row, 0, 2);
         }
     }
 }
@@ -165,14 +181,14 @@ INLINE long plane_m(int tiles) {
 }
 
 // Half of the rows of B^T d B: all of them at once would not fit the registers.
-template <int M, int LOWER, int E>
-INLINE void input_half(const elem* x, const Window<E>& from, elem* v, long plane) {
+template <int M, int LOWER, class From>
+INLINE void input_half(const elem* x, const From& from, elem* v, long plane) {
     using F = Transform<M>;
-    constexpr int H = E / 2;
+    constexpr int E = F::E, H = E / 2;
     vec half[H][E];
     UNROLL for (int j = 0; j < E; ++j) {
         vec d[E], o[H];
-        UNROLL for (int i = 0; i < E; ++i) d[i] = load(x + from.rows[i] + from.columns[j]);
+        UNROLL for (int i = 0; i < E; ++i) d[i] = load(x + from(i, j));
         LOWER ? F::lower_input(d, o) : F::upper_input(d, o);
         UNROLL for (int i = 0; i < H; ++i) half[i][j] = o[i];
     }
@@ -186,11 +202,13 @@ INLINE void input_half(const elem* x, const Window<E>& from, elem* v, long plane
 
 template <int M>
 static void input_tile(const Conv& a, const TilePlace& at, int block, elem* v, long plane) {
-    const auto from = window<Transform<M>::E>(a.x, at, 1);
-    const elem* x = pixel(a.x, at.image, block, 0, 0);
-    fetch_below<M>(from, a.x, x);
-    input_half<M, 0>(x, from, v, plane);
-    input_half<M, 1>(x, from, v, plane);
+    constexpr int E = Transform<M>::E;
+    const auto transform = [&](const elem* x, const auto& from) __attribute__((always_inline)) {
+        fetch_below<M, E>(x, from, a.x.row);
+        input_half<M, 0>(x, from, v, plane);
+        input_half<M, 1>(x, from, v, plane);
+    };
+    read_window<E>(a.x, at, block, 1, transform);
 }
 
 // Transforms channel blocks `blocks` of tiles first .. first + n into v.
@@ -245,8 +263,8 @@ static void output_tile(const Conv& a, const TilePlace& at, int block, const flo
         UNROLL for (int j = 0; j < M; ++j) {
             if (!to.has_column(j)) continue;
             vec r = larger(o[j], slope * o[j]);
-            if (residual) r += load(residual + add.rows[i] + add.columns[j]);
-            store(y + to.rows[i] + to.columns[j], r);
+            if (residual) r += load(residual + add(i, j));
+            store(y + to(i, j), r);
         }
     }
 }

@@ -41,13 +41,13 @@ static void winograd_output_tiles(const Conv& a, int first, int n, int panel, co
     output_block<4>(a, first, n, panel, v, m);
 }
 
-template <int LOWER>
-INLINE void dy_half(const float* dy, const Window<4>& from, float* out, long plane) {
+template <int LOWER, class From>
+INLINE void dy_half(const float* dy, const From& from, float* out, long plane) {
     constexpr int H = GE / 2;
     vec half[H][4];
     UNROLL for (int j = 0; j < 4; ++j) {
         vec y[4], m[H];
-        UNROLL for (int i = 0; i < 4; ++i) y[i] = load(dy + from.rows[i] + from.columns[j]);
+        UNROLL for (int i = 0; i < 4; ++i) y[i] = load(dy + from(i, j));
         LOWER ? lower_output_transposed(y, m) : upper_output_transposed(y, m);
         UNROLL for (int e = 0; e < H; ++e) half[e][j] = m[e];
     }
@@ -61,11 +61,12 @@ INLINE void dy_half(const float* dy, const Window<4>& from, float* out, long pla
 
 // A dY A^T of one tile; what hangs over the image is zero, as dy's border is.
 static void dy_tile(const View& dy, const TilePlace& at, int block, float* out, long plane) {
-    const auto from = window<4>(dy, at, 0);
-    const float* data = pixel(dy, at.image, block, 0, 0);
-    fetch_below<4>(from, dy, data);
-    dy_half<0>(data, from, out, plane);
-    dy_half<1>(data, from, out, plane);
+    const auto transform = [&](const float* data, const auto& from) __attribute__((always_inline)) {
+        fetch_below<4, 4>(data, from, dy.row);
+        dy_half<0>(data, from, out, plane);
+        dy_half<1>(data, from, out, plane);
+    };
+    read_window<4>(dy, at, block, 0, transform);
 }
 
 static long winograd_floats(int blocks, int tiles) {
