@@ -50,9 +50,8 @@ void max_pool(const Kernels& kernels, const PoolShape& shape, const float* x, fl
     const Pool call = pool(kernels, shape, x, y);
     const long each = (kernels.pool_scratch(call) + 15) / 16 * 16;
     std::unique_ptr<float[]> scratch(new float[threads * each]);
-    share(threads, [&](const Share& s) {
-        kernels.max_pool(call, Share{s.index, s.count, scratch.get() + s.index * each});
-    });
+    share(threads, shares_of(threads), scratch.get(), each,
+          [&](const Share& s) { kernels.max_pool(call, s); });
 }
 
 void max_pool_grad(const Kernels& kernels, const PoolShape& shape, const float* x, const float* y,
