@@ -56,9 +56,12 @@ class Kernels:
     def call(self, name, device, *arguments):
         """Runs a C function on the current stream of `device`; raises what it reports."""
         if self.on_cuda:
-            with torch.cuda.device(device):
-                stream = c_void_p(torch.cuda.current_stream(device).cuda_stream)
+            stream = c_void_p(torch.cuda.current_stream(device).cuda_stream)
+            if device.index in (None, torch.cuda.current_device()):
                 status = getattr(self.library, name)(*arguments, stream)
+            else:
+                with torch.cuda.device(device):
+                    status = getattr(self.library, name)(*arguments, stream)
         else:
             status = getattr(self.library, name)(*arguments, None)
         if status != 0:

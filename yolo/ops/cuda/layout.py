@@ -12,6 +12,8 @@ def pointer(tensor):
 def pitch_of(x):
     """Elements from pixel to pixel of x (n, c, h, w) if it is NHWC or a slice of it, else None."""
     n, c, h, w = x.shape
+    if x.is_contiguous(memory_format=torch.channels_last):  # most are
+        return c
     pitch = x.stride(3) if w > 1 else x.stride(2) if h > 1 else x.stride(0) if n > 1 else c
     steps = zip(x.shape, x.stride(), nhwc(x.shape, pitch), strict=True)
     lies_so = pitch >= c and all(size == 1 or have == want for size, have, want in steps)

@@ -34,6 +34,13 @@ def kernels():
     return Kernels(LIBRARY)
 
 
+@functools.lru_cache(4096)
+def _shape(x, weight, *geometry):
+    """ConvShape of sizes: a step of training asks for few, and for each many times."""
+    x, weight = (torch.empty(size, device="meta") for size in (x, weight))
+    return conv_shape(x, weight, None, *geometry)
+
+
 def _pass(name, x, shape):
     """Name and method of the kernel for this pass."""
     algorithm = choose(shape, x.dtype, precision.current, name)
@@ -48,7 +55,7 @@ def _weight(weight, algorithm, x):
 
 
 def conv2d_forward(x, weight, bias, stride, padding, dilation, groups, activation):
-    shape = conv_shape(x, weight, bias, stride, padding, dilation, groups)
+    shape = _shape(x.shape, weight.shape, *map(tuple, (stride, padding, dilation)), groups)
     algorithm, run = _pass("forward", x, shape)
     weight = _weight(weight, algorithm, x)
     if algorithm != "im2col":
@@ -60,7 +67,7 @@ def conv2d_forward(x, weight, bias, stride, padding, dilation, groups, activatio
 def conv2d_statistics(
     x, weight, rolling_mean, rolling_var, momentum, eps, stride, padding, dilation, groups
 ):
-    shape = conv_shape(x, weight, None, stride, padding, dilation, groups)
+    shape = _shape(x.shape, weight.shape, *map(tuple, (stride, padding, dilation)), groups)
     algorithm, run = _pass("forward", x, shape)
     tiles = {}
     if algorithm in ("implicit", "stem") and shape.n:
@@ -71,9 +78,8 @@ def conv2d_statistics(
 
 
 def conv2d_grad_x(grad_y, weight, size, stride, padding, dilation, groups):
-    c = weight.shape[1] * groups
-    like = grad_y.new_empty((1,)).expand(grad_y.shape[0], c, *size)
-    shape = conv_shape(like, weight, None, stride, padding, dilation, groups, "conv2d_grad_x")
+    x = grad_y.shape[0], weight.shape[1] * groups, *size
+    shape = _shape(x, weight.shape, *map(tuple, (stride, padding, dilation)), groups)
     algorithm, run = _pass("grad_x", grad_y, shape)
     size = shape.n, shape.c, shape.h, shape.w
     more = {"out": empty_nhwc(grad_y, size)} if algorithm == "im2col" else {}
@@ -81,8 +87,8 @@ def conv2d_grad_x(grad_y, weight, size, stride, padding, dilation, groups):
 
 
 def conv2d_grad_weight(grad_y, x, size, stride, padding, dilation, groups):
-    like = x.new_empty((1,)).expand(grad_y.shape[1], x.shape[1] // groups, *size)
-    shape = conv_shape(x, like, None, stride, padding, dilation, groups, "conv2d_grad_weight")
+    weight = grad_y.shape[1], x.shape[1] // groups, *size
+    shape = _shape(x.shape, weight, *map(tuple, (stride, padding, dilation)), groups)
     _, run = _pass("grad_weight", x, shape)
     return run(shape, x, grad_y).contiguous()
 
@@ -141,7 +147,7 @@ def conv2d_grad_norm_act(
 ):  # fmt: skip
     *channels, from_batch, activation = normed
     geometry = stride, padding, dilation, groups
-    shape = conv_shape(x, weight, None, *geometry, "conv2d_grad_x")
+    shape = _shape(x.shape, weight.shape, *map(tuple, geometry[:3]), groups)
     algorithm, run = _pass("grad_x", grad_z, shape)
     if algorithm != "implicit" or not shape.n:
         whole = conv2d_grad_x(grad_z, weight, x.shape[2:], *geometry)

@@ -1,5 +1,6 @@
 """The structs of csrc/cuda/cuda_api.h, field by field; a test compares their sizes with C's."""
 
+import functools
 from ctypes import Structure, c_double, c_float, c_int, c_int64, c_void_p
 
 import torch
@@ -138,6 +139,7 @@ FUNCTIONS = tuple(
 )
 
 
+@functools.lru_cache(4096)
 def conv_struct(a):
     """ConvShape of C from the ConvShape of yolo.ops.shapes."""
     sizes = (a.n, a.c, a.h, a.w, a.k, a.r, a.s, a.p, a.q)
