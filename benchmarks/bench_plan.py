@@ -1,13 +1,14 @@
 """Where the time of an inference plan goes: share of the peak by kernel, scaling, compile time.
 
-    python benchmarks/bench_plan.py yolov4:608 yolov3:416 --threads 2
-    YOLO_ISA=avx2 python benchmarks/bench_plan.py yolov3:416 --layers
+    python benchmarks/bench_plan.py yolov4:608 yolov3:416 --threads 2 --levels avx512 avx2
+    python benchmarks/bench_plan.py yolov3:416 --layers
 
 Times of kernels are processor times of one thread, least of all rounds: other programs on the
 machine do not lengthen them. The peak is measured in the same run, with multiply-adds from
 registers. Winograd counts what a direct convolution would do, so it may pass the peak. Scaling is
 the time of one thread by (threads times the slowest share's time, summed over the steps), again in
-processor time, and the same on the clock. Weights are random.
+processor time, and the same on the clock. Weights are random. With several levels a table beside
+each other ends the run.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from yolo import _C
 from yolo.plan import Plan
 from yolo.plan.choose import PRECISIONS
 
+CONVOLUTIONS = "direct", "stem", "depthwise", "winograd"
 CFG = Path(__file__).resolve().parents[1] / "cfg"
 
 
@@ -44,7 +46,7 @@ def kernels(net, plan, x, repeats, layers):
     found = {}
     for index, kernel, ms in plan.profile(x, repeats):
         layer = net.layers[index]
-        work = layer.flops() if kernel not in ("copy", "pack", "unpack") else 0
+        work = layer.flops() if kernel.startswith(CONVOLUTIONS) else 0
         name = kind(layer, kernel)
         entry = found.setdefault(name, [0.0, 0])
         entry[0] += ms
@@ -57,21 +59,25 @@ def kernels(net, plan, x, repeats, layers):
     return found
 
 
-def bench(name, size, args):
+def bench(name, size, level, args):
+    """{kind: share of the peak} of one network at one level, and "scaling"; prints the times."""
     net = network(CFG / f"{name}.cfg", size).fused()
     x = torch.rand(args.batch, *net.input_shape)
     plans, compiled = {}, {}
     for threads in (args.threads, 1):
         torch.set_num_threads(threads)
         start = time.perf_counter()
-        plans[threads] = Plan(net, args.batch, threads, args.precision)
+        plans[threads] = Plan(net, args.batch, threads, args.precision, level=level)
         compiled[threads] = time.perf_counter() - start
     number = PRECISIONS[args.precision].number
-    peak = _C.packed.peak("", number)
+    peak = _C.packed.peak(level, number)
     print(f"{name} {size}, {plans[1].level}, peak of a core {peak / 1e9:.0f} GFLOP/s")
     found = kernels(net, plans[1], x, args.repeats, args.layers)
+    shares = {}
     for entry, (ms, work) in sorted(found.items(), key=lambda item: -item[1][0]):
-        share = f"{work / ms / 1e-3 / peak:6.2f} of the peak" if work and ms else ""
+        if work and ms:
+            shares[entry] = work / ms / 1e-3 / peak
+        share = f"{shares[entry]:6.2f} of the peak" if entry in shares else ""
         print(f"  {entry:18s}{ms:9.2f} ms {share}")
     alone = sum(ms for ms, _ in found.values())
     together = sum(ms for _, _, ms in plans[args.threads].profile(x, args.repeats))
@@ -79,13 +85,25 @@ def bench(name, size, args):
         threads: statistics.median(seconds(lambda p=plan: p(x), 1) for _ in range(args.repeats))
         for threads, plan in plans.items()
     }
+    shares["scaling"] = alone / together / args.threads
     print(
         f"  {alone:.1f} ms on 1 thread, {together:.1f} ms on {args.threads}: scaling "
-        f"{alone / together / args.threads:.0%}; on the clock {1e3 * clock[1]:.1f} and "
+        f"{shares['scaling']:.0%}; on the clock {1e3 * clock[1]:.1f} and "
         f"{1e3 * clock[args.threads]:.1f} ms: {clock[1] / clock[args.threads] / args.threads:.0%}; "
         f"compiled in {compiled[args.threads]:.2f} s",
         flush=True,
     )
+    return shares
+
+
+def table(columns):
+    """Markdown of {heading: {kind: share}}, one line a kind."""
+    kinds = sorted({kind for shares in columns.values() for kind in shares})
+    lines = [f"| | {' | '.join(columns)} |", "| --- |" + " --: |" * len(columns)]
+    for entry in kinds:
+        cells = (f"{c[entry]:.2f}" if entry in c else "-" for c in columns.values())
+        lines.append(f"| {entry} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main():
@@ -95,12 +113,17 @@ def main():
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fast")
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--levels", nargs="+", default=[""], help="default: the best")
     parser.add_argument("--layers", action="store_true", help="also the time of each layer")
     args = parser.parse_args()
     print(header(args.threads))
+    columns = {}
     for item in args.networks:
         name, size = item.split(":")
-        bench(name, int(size), args)
+        for level in args.levels:
+            columns[f"{name} {size} {level}".strip()] = bench(name, int(size), level, args)
+    if len(columns) > 1:
+        print(table(columns))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ struct DirectPass {
     Tiling columns;
     int stride_w;
     bool in_tile;   // the activation is done in the register tile
-    bool streamed;  // y is written past the caches
+    bool streamed;  // y is written past the caches, unless sums wait in it, which lie in them
 
     // One output row of one panel. x: input at the row's first tap.
     template <class T, int CV>
@@ -49,7 +49,7 @@ struct DirectPass {
         const bool finishes = last && !in_tile;
         tile.sums = finishes ? sums : nullptr;
         tile.sums_block = TILE * V;
-        tile.stream = last && streamed;
+        tile.stream = streamed && last && !tile.resume;
         tile.bias = last ? a.bias + first_block * V : nullptr;
         int done = -1;
         TileFn run = nullptr;
