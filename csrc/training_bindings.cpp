@@ -69,9 +69,20 @@ void bind_conv(py::module_& m) {
             },
             unlocked())
         .def(
-            "grad_x",
-            [](const Conv& c, Address dy, Address weight, Address dx, Address ws) {
-                c.grad_x(at(dy), at(weight), at(dx), at(ws));
+            "forward_moments",
+            [](const Conv& c, Address x, long image, Address weight, Address z, const Size& size,
+               double momentum, double eps, const std::array<Address, 2>& rolling, Address mean,
+               Address rstd, Address ws, int threads) {
+                c.forward({at(x), image}, at(weight), at(z), at(ws));
+                statistics(size, z, momentum, eps, rolling, mean, rstd, ws, threads);
+            },
+            unlocked())
+        .def(
+            "gradients",  // by the weight, then by x, where there is an address
+            [](const Conv& c, Address dz, Address x, long image, Address weight,
+               Address grad_weight, Address grad_x, Address ws) {
+                if (grad_weight) c.grad_weight(at(dz), {at(x), image}, at(grad_weight), at(ws));
+                if (grad_x) c.grad_x(at(dz), at(weight), at(grad_x), at(ws));
             },
             unlocked())
         .def(
@@ -91,7 +102,6 @@ void bind_training(py::module_& m) {
         .def(py::init<long>())
         .def_buffer([](Lease& l) { return py::buffer_info(l.data(), l.floats()); });
     m.def("norm_workspace", [](const Size& s) { return norm_workspace(choose(), norm_size(s)); });
-    m.def("norm_statistics", &statistics, unlocked());
     m.def("norm_act_forward", &norm_forward, unlocked());
     m.def("norm_act_backward", &norm_backward, unlocked());
     m.def(

@@ -61,17 +61,36 @@ class Recorded:
 
     def __init__(self, conv, shape, runs):
         self._conv, self._shape, self._runs = conv, shape, runs
-        self.workspace = conv.workspace
 
-    def __getattr__(self, name):
+    def _note(self, name):
         self._runs.add((self._shape.c, self._shape.k, self._shape.stride, name))
-        return getattr(self._conv, name)
+
+    def forward(self, *given):
+        self._note("forward")
+        self._conv.forward(*given)
+
+    def forward_moments(self, *given):
+        self._note("forward")
+        self._conv.forward_moments(*given)
+
+    def gradients(self, *given):
+        for name, address in zip(("grad_weight", "grad_x"), given[4:6], strict=True):
+            if address:
+                self._note(name)
+        self._conv.gradients(*given)
 
 
 @pytest.fixture
 def packed_runs(monkeypatch):
-    runs, make = set(), packed_conv._conv
-    monkeypatch.setattr(packed_conv, "_conv", lambda s, *a: Recorded(make(s, *a), s, runs))
+    runs, make = set(), packed_conv._Layer
+
+    def recorded(shape, *given):
+        layer = make(shape, *given)
+        layer.conv = Recorded(layer.conv, shape, runs)
+        return layer
+
+    monkeypatch.setattr(packed_conv, "_layers", {})
+    monkeypatch.setattr(packed_conv, "_Layer", recorded)
     return runs
 
 

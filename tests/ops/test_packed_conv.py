@@ -102,7 +102,7 @@ def test_batch_norm(n, c, k, h, w, size, stride, word, level):
 def test_winograd_grad_weight_by_itself(n, c, k, h, w, level):
     """In one chunk of tiles and in several; sums over all pixels, so tighter than a whole layer."""
     shape = conv_shape(torch.empty(n, c, h, w), torch.empty(k, c, 3, 3), None, 1, 1, 1, 1)
-    conv = packed_conv._conv(shape, False, True, 2, packed_memory.lanes())
+    conv = packed_conv._Layer(shape, "linear", False, True, 2).conv
     assert conv.algorithm == "winograd4"
     x, dy, grad = torch.randn(n, c, h, w), torch.randn(n, k, h, w), torch.empty(k, c, 3, 3)
     space = packed_memory.workspace(conv.workspace)
@@ -134,7 +134,7 @@ def test_winograd_of_images_side_by_side(n, h, w, level):
     """All three passes of maps whose tiles lie in several images; borders are zero."""
     c, k = 33, 40
     shape = conv_shape(torch.empty(n, c, h, w), torch.empty(k, c, 3, 3), None, 1, 1, 1, 1)
-    conv = packed_conv._conv(shape, False, True, 2, packed_memory.lanes())
+    conv = packed_conv._Layer(shape, "linear", False, True, 2).conv
     assert conv.algorithm == "winograd4"
     x, dy, weight = torch.randn(n, c, h, w), torch.randn(n, k, h, w), torch.randn(k, c, 3, 3)
     data = [packed.pack(t).data for t in (x, dy)]
@@ -142,8 +142,8 @@ def test_winograd_of_images_side_by_side(n, h, w, level):
     grad, at = torch.empty_like(weight), weight.data_ptr()
     space = packed_memory.workspace(conv.workspace)
     conv.forward(data[0].data_ptr(), 0, at, y.data_ptr(), space.data_ptr())
-    conv.grad_x(data[1].data_ptr(), at, dx.data_ptr(), space.data_ptr())
-    conv.grad_weight(data[1].data_ptr(), data[0].data_ptr(), 0, grad.data_ptr(), space.data_ptr())
+    given = data[1].data_ptr(), data[0].data_ptr(), 0, at
+    conv.gradients(*given, grad.data_ptr(), dx.data_ptr(), space.data_ptr())
     x, dy, weight = (t.double() for t in (x, dy, weight))
     assert error(unpack(Packed(y, k)), F.conv2d(x, weight, padding=1)) <= 1e-5
     assert error(unpack(Packed(dx, c)), F.conv_transpose2d(dy, weight, padding=1)) <= 1e-5
@@ -246,7 +246,7 @@ def test_precision_exact_never_takes_winograd():
     for word, algorithm in (("exact", "direct"), ("fast", "winograd4")):
         with precision(word):
             y = conv_bias_act(x, weight, bias, "linear", 1, 1)
-        assert y.data.grad_fn.rest[-1].algorithm == algorithm
+        assert y.data.grad_fn.layer.conv.algorithm == algorithm
 
 
 def test_who_begins():

@@ -44,11 +44,11 @@ def first_order(what):
     def decorate(backward):
         @functools.wraps(backward)
         def wrapped(ctx, *grad_outputs):
-            again = torch.is_grad_enabled()
+            if not torch.is_grad_enabled():  # as everywhere, but for create_graph=True
+                return backward(ctx, *grad_outputs)
             with torch.no_grad():
                 grads = backward(ctx, *grad_outputs)
-            grads = grads if isinstance(grads, tuple) else (grads,)
-            return _refuse(what, grads) if again else grads
+            return _refuse(what, grads if isinstance(grads, tuple) else (grads,))
 
         return wrapped
 

@@ -21,7 +21,7 @@ from .backend import uses_torch
 from .grad import first_order
 from .native import library, threads
 from .packed_memory import BORDER, lanes
-from .packed_recipe import Joined, Kept
+from .packed_recipe import KEPT, Joined, Recipe, joined
 from .precision import half_type
 from .switch import Switch
 
@@ -38,7 +38,7 @@ class Packed:
 
     def __init__(self, data, channels, recipe=None):
         self.data, self.channels = data, channels
-        self.recipe = recipe or Kept(data)
+        self.recipe = recipe or Recipe(KEPT, (data.detach(),))
         self._planar, self._readers = None, []
 
     @property
@@ -59,7 +59,8 @@ class Packed:
 
     def kept(self):
         """What a reader keeps that needs the data again in its backward pass (packed_recipe.py)."""
-        return self.recipe if isinstance(self.recipe, Joined) else Kept(self.data)
+        whole = isinstance(self.recipe.how, Joined)
+        return self.recipe if whole else Recipe(KEPT, (self.data.detach(),))
 
     def expect(self, readers):
         """That many calls of reader() will follow."""
@@ -113,7 +114,7 @@ def join(parts):
     if len(parts) == 1:
         return parts[0]
     data = _Join.apply(sum(x.channels for x in parts), *[x.data for x in parts])
-    return Packed(data, sum(x.channels for x in parts), Joined([x.recipe for x in parts]))
+    return Packed(data, sum(x.channels for x in parts), joined([x.recipe for x in parts]))
 
 
 def part(x, groups, index):
@@ -122,8 +123,10 @@ def part(x, groups, index):
         return x
     channels = x.channels // groups
     data = _Part.apply(x.data, x.channels, channels, index)
-    known = not isinstance(x.recipe, Joined)
-    return Packed(data, channels, x.recipe.part(index * channels, channels) if known else None)
+    how, tensors = x.recipe
+    known = not isinstance(how, Joined)
+    recipe = how.part(tensors, index * channels, channels) if known else None
+    return Packed(data, channels, recipe)
 
 
 def add(x, y):

@@ -20,10 +20,12 @@ from .formulas import NATIVE_ACTIVATIONS
 from .grad import first_order
 from .native import activation_codes, library, native_conv_shape, threads
 from .packed import Packed
-from .packed_recipe import Kept, NormAct, hollow, read
+from .packed_recipe import KEPT, NormAct, Recipe, read
 from .precision import precision
 from .shapes import conv_shape
 from .shared_norm import means_of_all, of_batch, subtract
+
+MOST_LAYERS = 4096  # of all sizes, that are remembered
 
 
 def fits(size, stride, padding, dilation, groups, activation):
@@ -64,52 +66,68 @@ def conv_norm_act(
 
 
 def _block(x, weight, scale, bias, statistics, from_batch, activation, stride, padding):
-    shape = conv_shape(x, weight, bias, stride, padding, 1, 1, "conv_norm_act")
-    planar = not isinstance(x, Packed)
-    if planar and (x.requires_grad or not _stem_fits(shape)):
-        x, planar = packed.pack(x), False
-    conv = _conv(shape, planar, precision.current == "fast", threads(), packed_memory.lanes())
-    data, recipe = (x, Kept(x)) if planar else (x.data, x.kept())
-    how = statistics, from_batch, activation, shape, conv
-    y, *inputs = _Block.apply(data, weight, scale, bias, recipe, *how)
-    again = NormAct(*inputs, scale, bias, activation) if y.requires_grad else None
-    return Packed(y, shape.k, again)
+    layer = _layer(x, weight, bias, activation, stride, padding)
+    planar = layer.planar
+    if not planar and not isinstance(x, Packed):
+        x = packed.pack(x)
+    data, recipe = (x, Recipe(KEPT, (x,))) if planar else (x.data, x.kept())
+    y, *inputs = _Block.apply(data, weight, scale, bias, recipe, statistics, from_batch, layer)
+    inputs += scale.detach(), bias.detach()
+    return Packed(y, layer.size[1], Recipe(layer.again, inputs) if y.requires_grad else None)
 
 
-def _stem_fits(shape):
-    return library().packed.ConvTraining.fits(native_conv_shape(shape), True)
+class _Layer:
+    """What is the same in every step, found once: Python between two kernels is slow, for they
+    leave nothing of it in the caches. size: of the output."""
+
+    def __init__(self, shape, activation, planar, fast, threads):
+        self.shape, self.planar, self.threads = shape, planar, threads
+        self.size = shape.n, shape.k, shape.p, shape.q
+        self.y_data, self.x_data = (packed_memory.shape_of(*s) for s in (self.size, shape[:4]))
+        self.conv = library().packed.ConvTraining(native_conv_shape(shape), planar, fast, threads)
+        norm = library().packed.norm_workspace(self.size)
+        self.workspace = max(self.conv.workspace, norm)
+        self.activation, self.again = activation_codes()[activation], NormAct(activation)
 
 
-@functools.lru_cache(4096)
-def _conv(shape, planar, fast, threads, lanes):
-    return library().packed.ConvTraining(native_conv_shape(shape), planar, fast, threads)
+_layers = {}
+
+
+def _layer(x, weight, bias, activation, stride, padding):
+    """The _Layer for these tensors, checked when it is made."""
+    tensors = [(t.shape, t.dtype, t.device) for t in (x, weight, bias)]
+    planar = not isinstance(x, Packed) and not x.requires_grad
+    machine = planar, precision.current == "fast", threads(), packed_memory.lanes()
+    key = *tensors, activation, stride, padding, machine
+    if key not in _layers:
+        shape = conv_shape(x, weight, bias, stride, padding, 1, 1, "conv_norm_act")
+        planar = planar and library().packed.ConvTraining.fits(native_conv_shape(shape), True)
+        if len(_layers) >= MOST_LAYERS:
+            _layers.clear()
+        _layers[key] = _Layer(shape, activation, planar, *machine[1:3])
+    return _layers[key]
 
 
 class _Block(torch.autograd.Function):
     """Gives y, and beside it z, mean and rstd, from which y can be computed again."""
 
     @staticmethod
-    def forward(
-        ctx, x, weight, scale, bias, recipe, statistics, from_batch, activation, shape, conv
-    ):
+    def forward(ctx, x, weight, scale, bias, recipe, statistics, from_batch, layer):
         x, image = _images(x)
-        weight, size = weight.contiguous(), (shape.n, shape.k, shape.p, shape.q)
-        z, y = packed_memory.empty(*size), packed_memory.empty(*size)
-        space = packed_memory.workspace(max(conv.workspace, library().packed.norm_workspace(size)))
-        conv.forward(x.data_ptr(), image, weight.data_ptr(), z.data_ptr(), space.data_ptr())
+        weight, size = weight.contiguous(), layer.size
+        z, y = (packed_memory.empty_data(layer.y_data) for _ in range(2))
+        space = packed_memory.workspace(layer.workspace)
+        given = x.data_ptr(), image, weight.data_ptr(), z.data_ptr()
         if from_batch:
-            take, count = (
-                functools.partial(_statistics, z, size, space),
-                shape.n * shape.p * shape.q,
-            )
-            mean, rstd, total = of_batch(take, count, *statistics)
+            take = functools.partial(_with_moments, layer, given, space)
+            mean, rstd, total = of_batch(take, size[0] * size[2] * size[3], *statistics)
         else:
+            layer.conv.forward(*given, space.data_ptr())
             (mean, rstd), total = statistics, None
-        again = NormAct(z, mean, rstd, scale, bias, activation)
-        again.write(again.tensors, y)
+        layer.again.write((z, mean, rstd, scale, bias), y)
         ctx.save_for_backward(weight, z, mean, rstd, scale, bias, *recipe.tensors)
-        ctx.rest = hollow(recipe), size, from_batch and total is None, activation, shape, conv
-        ctx.total = total
+        ctx.layer, ctx.how, ctx.total = layer, recipe.how, total
+        ctx.from_batch = from_batch and total is None
         ctx.mark_non_differentiable(z, mean, rstd)
         ctx.set_materialize_grads(False)
         return y, z, mean, rstd
@@ -118,40 +136,35 @@ class _Block(torch.autograd.Function):
     @first_order("conv_norm_act")
     def backward(ctx, grad_y, *_):
         weight, z, mean, rstd, scale, bias, *kept = ctx.saved_tensors
-        recipe, size, from_batch, activation, shape, conv = ctx.rest
+        layer, wanted = ctx.layer, ctx.needs_input_grad
         grad_y, grad_image = packed.images(grad_y)
         grad_scale, grad_bias = torch.empty_like(scale), torch.empty_like(bias)
-        grad_z = packed_memory.empty(*size)
-        space = packed_memory.workspace(max(library().packed.norm_workspace(size), conv.workspace))
+        grad_z = packed_memory.empty_data(layer.y_data)
+        space = packed_memory.workspace(layer.workspace)
         library().packed.norm_act_backward(
-            size,
+            layer.size,
             grad_y.data_ptr(),
             grad_image,
             z.data_ptr(),
             _addresses(mean, rstd, scale, bias),
-            activation_codes()[activation],
-            from_batch,
+            layer.activation,
+            ctx.from_batch,
             grad_z.data_ptr(),
             grad_scale.data_ptr(),
             grad_bias.data_ptr(),
             space.data_ptr(),
-            threads(),
+            layer.threads,
         )
         if ctx.total is not None:
             found = means_of_all(scale, mean, rstd, grad_scale, grad_bias, ctx.total)
             _subtract_inside(grad_z, z, *found)
-        grad_x = grad_weight = None
-        if ctx.needs_input_grad[1]:
-            x, image = _images(read(recipe, kept))
-            grad_weight = torch.empty_like(weight)
-            pointers = grad_weight.data_ptr(), space.data_ptr()
-            conv.grad_weight(grad_z.data_ptr(), x.data_ptr(), image, *pointers)
-            del x  # its memory goes to grad_x
-        if ctx.needs_input_grad[0]:
-            grad_x = packed_memory.empty(shape.n, shape.c, shape.h, shape.w)
-            pointers = grad_x.data_ptr(), space.data_ptr()
-            conv.grad_x(grad_z.data_ptr(), weight.data_ptr(), *pointers)
-        return grad_x, grad_weight, grad_scale, grad_bias, *[None] * 6
+        x, image = _images(read(ctx.how, kept)) if wanted[1] else (grad_z, 0)
+        grad_weight = torch.empty_like(weight) if wanted[1] else None
+        grad_x = packed_memory.empty_data(layer.x_data) if wanted[0] else None
+        results = [0 if t is None else t.data_ptr() for t in (grad_weight, grad_x)]
+        given = grad_z.data_ptr(), x.data_ptr(), image, weight.data_ptr()
+        layer.conv.gradients(*given, *results, space.data_ptr())
+        return grad_x, grad_weight, grad_scale, grad_bias, *[None] * 4
 
 
 def _images(x):
@@ -172,19 +185,20 @@ def _addresses(*tensors):
     return [t.data_ptr() for t in tensors]
 
 
-def _statistics(z, size, space, rolling_mean, rolling_var, momentum, eps):
-    """Mean and 1 / sqrt(var + eps) of each channel of z; moves the rolling pair in place."""
+def _with_moments(layer, given, space, rolling_mean, rolling_var, momentum, eps):
+    """Convolves; mean and 1 / sqrt(var + eps) of each channel of z. Moves the rolling pair in
+    place."""
     mean, rstd = torch.empty_like(rolling_mean), torch.empty_like(rolling_var)
-    library().packed.norm_statistics(
-        size,
-        z.data_ptr(),
+    layer.conv.forward_moments(
+        *given,
+        layer.size,
         momentum,
         eps,
         _addresses(rolling_mean, rolling_var),
         mean.data_ptr(),
         rstd.data_ptr(),
         space.data_ptr(),
-        threads(),
+        layer.threads,
     )
     for rolling in (rolling_mean, rolling_var):
         torch.autograd.graph.increment_version(rolling)

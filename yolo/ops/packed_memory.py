@@ -5,7 +5,7 @@ import threading
 
 import torch
 
-from .native import library, threads
+from .native import library
 
 BORDER = 1
 
@@ -19,20 +19,18 @@ def lanes():
 
 def empty(n, channels, height, width):
     """Uninitialised data of a Packed; its writer writes the border too."""
+    return empty_data(shape_of(n, channels, height, width))
+
+
+def shape_of(n, channels, height, width):
+    """(n, blocks, rows, columns, V), border included."""
     v = lanes()
-    return empty_data((n, -(-channels // v), height + 2 * BORDER, width + 2 * BORDER, v))
+    return n, -(-channels // v), height + 2 * BORDER, width + 2 * BORDER, v
 
 
 def empty_data(shape):
-    """The same of the shape (n, blocks, rows, columns, V), border included."""
+    """The same of such a shape."""
     return _memory(math.prod(shape)).view(shape)
-
-
-def zeros(shape):
-    """The same of any shape, filled with 0."""
-    data = empty_data(shape)
-    library().packed.clear(data.data_ptr(), data.numel(), threads())
-    return data
 
 
 def workspace(floats):

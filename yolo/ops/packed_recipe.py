@@ -1,61 +1,65 @@
 """What a reader of a packed tensor x keeps in order to have x again in its backward pass.
 
-    Kept       x itself
+    KEPT       x itself
     NormAct    z, which the producer of x = f(norm(z)) keeps anyway: a part of a concatenation
     Joined     what the parts of a concatenation keep: the whole would be there twice
 
 Packed.kept() chooses. A concatenation has to be written anew in any case, and writing f(norm(z))
 takes no longer than copying would; anything else is kept: computing it again is one pass more.
 
-A recipe holds tensors, for save_for_backward; the methods get them back from there, so that each
-is freed as soon as its last reader has run. A Function keeps hollow(recipe) beside them.
+A Recipe holds tensors, for save_for_backward, and how x is made of them; whoever kept them there
+hands them back, so that each is freed as soon as its last reader has run.
 """
 
-import copy
+from typing import NamedTuple
 
 from . import packed_memory
 from .native import activation_codes, library, threads
 
 
-def read(recipe, tensors):
-    """The data that the recipe is for."""
-    if isinstance(recipe, Kept):
+class Recipe(NamedTuple):
+    how: object  # KEPT, NormAct or Joined
+    tensors: tuple  # the first of each part has its blocks
+
+
+def read(how, tensors):
+    """The data that a Recipe is for."""
+    if how is KEPT:
         return tensors[0]
     n, _, *inside = tensors[0].shape
-    x = packed_memory.empty_data((n, recipe.blocks, *inside))
-    recipe.write(tensors, x)
+    x = packed_memory.empty_data((n, how.blocks(tensors), *inside))
+    how.write(tensors, x)
     return x
-
-
-def hollow(recipe):
-    """The recipe without its tensors: how to read what save_for_backward has kept."""
-    empty = copy.copy(recipe)
-    empty.tensors = (None,) * len(recipe.tensors)
-    if isinstance(empty, Joined):
-        empty.recipes = [hollow(each) for each in empty.recipes]
-    return empty
 
 
 class Kept:
     """The data itself."""
 
-    def __init__(self, data):
-        self.tensors, self.blocks = (data.detach(),), data.shape[1]
+    count = 1  # tensors
+
+    def blocks(self, tensors):
+        return tensors[0].shape[1]
 
     def write(self, tensors, x):
         x.copy_(tensors[0])
 
-    def part(self, first, channels):
-        data = self.tensors[0]
-        return Kept(data[:, _blocks(first, channels, data)])
+    def part(self, tensors, first, channels):
+        return Recipe(self, (_blocks(first, channels, tensors[0]),))
+
+
+KEPT = Kept()
 
 
 class NormAct:
-    """f(scale * (z - mean) * rstd + bias)"""
+    """f(scale * (z - mean) * rstd + bias) of the tensors z, mean, rstd, scale, bias"""
 
-    def __init__(self, z, mean, rstd, scale, bias, activation):
-        self.tensors = z, mean, rstd, scale.detach(), bias.detach()
-        self.activation, self.blocks = activation, z.shape[1]
+    count = 5
+
+    def __init__(self, activation):
+        self.activation = activation
+
+    def blocks(self, tensors):
+        return tensors[0].shape[1]
 
     def write(self, tensors, x):
         """Into x, a packed tensor or blocks of one."""
@@ -76,27 +80,40 @@ class NormAct:
             threads(),
         )
 
-    def part(self, first, channels):
-        z, *parameters = self.tensors
+    def part(self, tensors, first, channels):
+        z, *parameters = tensors
         parameters = [p[first : first + channels] for p in parameters]
-        return NormAct(z[:, _blocks(first, channels, z)], *parameters, self.activation)
+        return Recipe(self, (_blocks(first, channels, z), *parameters))
 
 
 class Joined:
     """One after the other along the channels."""
 
-    def __init__(self, recipes):
-        self.recipes = recipes
-        self.tensors = [t for recipe in recipes for t in recipe.tensors]
-        self.blocks = sum(recipe.blocks for recipe in recipes)
+    def __init__(self, hows):
+        self.hows, self.count = hows, sum(how.count for how in hows)
+
+    def blocks(self, tensors):
+        return sum(how.blocks(mine) for how, mine in self.each(tensors))
 
     def write(self, tensors, x):
-        for recipe in self.recipes:
-            mine, tensors = tensors[: len(recipe.tensors)], tensors[len(recipe.tensors) :]
-            recipe.write(mine, x[:, : recipe.blocks])
-            x = x[:, recipe.blocks :]
+        for how, mine in self.each(tensors):
+            blocks = how.blocks(mine)
+            how.write(mine, x[:, :blocks])
+            x = x[:, blocks:]
+
+    def each(self, tensors):
+        """How each part is made, and its tensors."""
+        for how in self.hows:
+            yield how, tensors[: how.count]
+            tensors = tensors[how.count :]
+
+
+def joined(recipes):
+    """The Recipe of a concatenation."""
+    tensors = [t for recipe in recipes for t in recipe.tensors]
+    return Recipe(Joined([recipe.how for recipe in recipes]), tensors)
 
 
 def _blocks(first, channels, data):
     v = data.shape[4]
-    return slice(first // v, -(-(first + channels) // v))
+    return data[:, first // v : -(-(first + channels) // v)]

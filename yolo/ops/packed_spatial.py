@@ -6,7 +6,7 @@ from . import packed_memory
 from .grad import first_order
 from .native import library, native_pool_shape, threads
 from .packed import Packed
-from .packed_recipe import hollow, read
+from .packed_recipe import read
 
 
 def maxpool2d(x, shape):
@@ -27,7 +27,7 @@ class _MaxPool(torch.autograd.Function):
         x, y = x.contiguous(), packed_memory.empty(shape.n, shape.c, shape.p, shape.q)
         native = native_pool_shape(shape)
         library().packed.max_pool(native, x.data_ptr(), y.data_ptr(), threads())
-        ctx.native, ctx.size, ctx.recipe = native, shape[:4], hollow(recipe)
+        ctx.native, ctx.size, ctx.recipe = native, shape[:4], recipe.how
         ctx.save_for_backward(y, *recipe.tensors)
         return y
 

@@ -14,7 +14,6 @@ from itertools import product
 import torch
 
 from .. import boxes as box
-from . import packed_memory
 from .backend import uses_torch
 from .native import library, threads
 from .shapes import ShapeError, same_type
@@ -57,9 +56,12 @@ def highest(x):
 
 def no_deltas(like, *shape):
     """Zeros of this shape, with the type and the device of `like`."""
-    if like.dtype == torch.float32 and _native(like):
-        return packed_memory.zeros(shape)
-    return like.new_zeros(shape)
+    if like.dtype != torch.float32 or not _native(like):
+        return like.new_zeros(shape)
+    # Not packed memory: it lives on among the gradients, and would leave a gap there.
+    deltas = like.new_empty(shape)
+    library().packed.clear(deltas.data_ptr(), deltas.numel(), threads())
+    return deltas
 
 
 def _native(x):

@@ -34,24 +34,24 @@ MemoryPool::MemoryPool() {
 
 float* MemoryPool::take(long floats) {
     std::lock_guard lock(mutex_);
-    const size_t bytes = rounded(std::max(floats, 1L) * sizeof(float), PIECE), begin = gap(bytes);
+    const size_t bytes = rounded(std::max(floats, 1L) * sizeof(float), PIECE), before = gap(bytes);
+    const size_t begin = before ? used_[before - 1].second : 0;
     grow(begin + bytes);
-    used_[begin] = begin + bytes;
+    used_.insert(used_.begin() + long(before), {begin, begin + bytes});
     return reinterpret_cast<float*>(base_ + begin);
 }
 
 void MemoryPool::give(float* data) {
     std::lock_guard lock(mutex_);
-    used_.erase(size_t(reinterpret_cast<char*>(data) - base_));
+    const size_t begin = size_t(reinterpret_cast<char*>(data) - base_);
+    used_.erase(std::lower_bound(used_.begin(), used_.end(), std::pair(begin, size_t{0})));
 }
 
 size_t MemoryPool::gap(size_t bytes) const {
-    size_t free = 0;
-    for (const auto& [begin, end] : used_) {
-        if (begin - free >= bytes) break;
-        free = end;
-    }
-    return free;
+    size_t free = 0, before = 0;
+    for (; before < used_.size() && used_[before].first - free < bytes; ++before)
+        free = used_[before].second;
+    return before;
 }
 
 void MemoryPool::grow(size_t end) {

@@ -3,8 +3,9 @@
 #pragma once
 
 #include <cstddef>
-#include <map>
 #include <mutex>
+#include <utility>
+#include <vector>
 
 namespace yolo::packed {
 
@@ -20,13 +21,13 @@ class MemoryPool {
 
  private:
     MemoryPool();
-    size_t gap(size_t bytes) const;
+    size_t gap(size_t bytes) const;  // how many pieces lie before the first gap of that size
     void grow(size_t end);
 
     static constexpr size_t PIECE = size_t{64} << 10;
     char* base_ = nullptr;
-    size_t size_ = 0, usable_ = 0;   // reserved addresses, and how many of them are backed
-    std::map<size_t, size_t> used_;  // begin -> end of each piece
+    size_t size_ = 0, usable_ = 0;  // reserved addresses, and how many of them are backed
+    std::vector<std::pair<size_t, size_t>> used_;  // begin, end of each piece, in order
     std::mutex mutex_;
 };
 
