@@ -43,7 +43,7 @@ def scalar_decode(net, outputs, image, thresh):
 def test_decoding_equals_the_scalar_formula(new_coords, thresh):
     net = micro(new_coords=new_coords, scale=1.2)
     x = [2 * torch.randn(3, *net.layers[index].out_shape) for index in net.heads]
-    outputs = [net.layers[i].activate(v.sigmoid() if new_coords else v)
+    outputs = [net.layers[i](v.sigmoid() if new_coords else v)
                for i, v in zip(net.heads, x, strict=True)]  # fmt: skip
     for image, found in enumerate(decode(net, outputs, thresh)):
         boxes, probs = zip(*scalar_decode(net, outputs, image, thresh), strict=True)
