@@ -25,6 +25,7 @@ LIMITS = {
     ("fp32", "depthwise"): 5e-6,
     ("fp32", "winograd2"): 1e-5,
     ("fp32", "winograd4"): 3e-5,
+    ("fp32", "phases"): 1e-5,
     ("bf16", "direct"): 6e-3,
     ("bf16", "depthwise"): 6e-3,
     ("bf16", "winograd2"): 6e-3,
@@ -36,6 +37,7 @@ SHAPES = {
     "winograd2": [(32, 52, 64, 3, 1, 1), (256, 26, 128, 3, 1, 1), (1024, 13, 128, 3, 1, 1)],
 }
 SHAPES["winograd4"] = SHAPES["winograd2"]
+SHAPES["phases"] = [(c, side, k, size, 2, 1) for c, side, k, size, *_ in SHAPES["winograd2"]]
 
 
 @torch.no_grad()

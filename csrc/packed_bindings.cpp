@@ -42,6 +42,7 @@ Algorithm algorithm(const std::string& name) {
     if (name == "depthwise") return Algorithm::depthwise;
     if (name == "winograd2") return Algorithm::winograd2;
     if (name == "winograd4") return Algorithm::winograd4;
+    if (name == "phases") return Algorithm::phases;
     throw std::invalid_argument("plan: no packed algorithm '" + name + "'");
 }
 

@@ -284,5 +284,6 @@ def test_winograd_only_where_it_fits():
     same = {"dilation": (1, 1), "padding": (1, 1), "p": 20, "q": 20, "precision": FAST}
     three = candidates(1, 64, 64, (3, 3), (1, 1), **same)
     assert three.algorithm == "winograd4"
-    assert candidates(1, 64, 64, (3, 3), (2, 2), **same).algorithm == "direct"
+    assert candidates(1, 64, 64, (3, 3), (2, 2), **same).algorithm == "phases"
+    assert candidates(1, 64, 64, (3, 3), (3, 3), **same).algorithm == "direct"
     assert candidates(1, 16, 64, (3, 3), (1, 1), **same).algorithm == "direct"

@@ -110,11 +110,12 @@ int main() {
         {"depthwise", Algorithm::depthwise, 20, 13, 17, 20, 3, 1, 5e-6, 6e-3},
         {"winograd2", Algorithm::winograd2, 32, 13, 17, 36, 3, 1, 1e-5, 6e-3},
         {"winograd4", Algorithm::winograd4, 32, 13, 17, 36, 3, 1, 3e-5, 0},
+        {"phases", Algorithm::phases, 32, 13, 17, 36, 3, 2, 1e-5, 0},
     };
     bool good = true;
     for (const Kernels* kernels : {portable(), portable_bf16()})
         for (const Case& one : cases)
-            if (kernels->element == 4 || one.algorithm != Algorithm::winograd4)
+            if (kernels->element == 4 || one.bf16_limit > 0)
                 good &= holds(*kernels, one);
     return good ? 0 : 1;
 }

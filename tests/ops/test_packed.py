@@ -18,7 +18,8 @@ LEVELS = dict(packed.levels())
 HALF_LEVELS = dict(packed.levels("bf16"))
 LANES = LEVELS | HALF_LEVELS
 BF16_LIMIT = 6e-3
-WINOGRAD_LIMITS = {"winograd2": 1e-5, "winograd4": 3e-5}
+WINOGRAD_LIMITS = {"winograd2": 1e-5, "winograd4": 3e-5, "phases": 1e-5}
+FP32_ONLY = "winograd4", "phases"
 THREADS = 2
 
 ACTIVATIONS = {
@@ -151,19 +152,20 @@ def test_direct(level, shape, k, size, stride, padding, dilation):
 
 
 def levels_and(*names):
-    """(level, algorithm) of those that the level has: no F(4x4) in bf16."""
-    return [(a, b) for a in LANES for b in names if a in LEVELS or b != "winograd4"]
+    """(level, algorithm) of those that the level has: no tiles of 4x4 in bf16."""
+    return [(a, b) for a in LANES for b in names if a in LEVELS or b not in FP32_ONLY]
 
 
 @pytest.mark.parametrize("act", ACTIVATIONS)
-@pytest.mark.parametrize("level, how", levels_and("direct", "depthwise", "winograd2", "winograd4"))
+@pytest.mark.parametrize("level, how", levels_and("direct", "depthwise", *WINOGRAD_LIMITS))
 def test_epilogue(level, how, act):
     depth = 1 if how == "depthwise" else 20
     weight = torch.randn(20, depth, 3, 3) / (depth * 2) ** 0.5
-    for add in (False, True):
+    stride = 2 if how == "phases" else 1
+    for add in (False, True) if stride == 1 else (False,):
         check(
             level,
-            *conv(level, how, (2, 20, 9, 15), weight, padding=1, act=act, add=add),
+            *conv(level, how, (2, 20, 9, 15), weight, stride, padding=1, act=act, add=add),
             limit=3e-5,
         )
 
@@ -206,9 +208,9 @@ def test_depthwise(level, size, stride):
 )
 def test_winograd(level, how, shape, k):
     weight = torch.randn(k, shape[1], 3, 3) / (3 * shape[1] ** 0.5)
-    check(
-        level, *conv(level, how, shape, weight, padding=1, act="leaky"), limit=WINOGRAD_LIMITS[how]
-    )
+    stride = 2 if how == "phases" else 1
+    result = conv(level, how, shape, weight, stride, padding=1, act="leaky")
+    check(level, *result, limit=WINOGRAD_LIMITS[how])
 
 
 @pytest.mark.parametrize(

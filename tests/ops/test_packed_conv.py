@@ -31,6 +31,9 @@ SHAPES = [
     (2, 24, 48, 12, 14, 3, 2),
     (2, 40, 20, 13, 11, 3, 2),
     (4, 16, 16, 1, 3, 3, 2),
+    (2, 35, 40, 31, 34, 3, 2),
+    (1, 32, 70, 96, 93, 3, 2),
+    (6, 64, 32, 16, 15, 3, 2),
 ]
 
 
@@ -97,18 +100,21 @@ def test_batch_norm(n, c, k, h, w, size, stride, word, level):
         assert error(got, value) <= 2 * LIMIT[word]
 
 
-@pytest.mark.parametrize("n, c, k, h, w", [(2, 35, 40, 13, 17), (1, 32, 32, 87, 90),
-                                           (1, 100, 70, 50, 46), (3, 64, 96, 26, 26)])  # fmt: skip
-def test_winograd_grad_weight_by_itself(n, c, k, h, w, level):
+@pytest.mark.parametrize("n, c, k, h, w, stride",
+    [(2, 35, 40, 13, 17, 1), (1, 32, 32, 87, 90, 1), (1, 100, 70, 50, 46, 1),
+     (3, 64, 96, 26, 26, 1), (2, 33, 40, 31, 33, 2), (1, 64, 96, 95, 96, 2),
+     (2, 100, 70, 48, 47, 2)])  # fmt: skip
+def test_winograd_grad_weight_by_itself(n, c, k, h, w, stride, level):
     """In one chunk of tiles and in several; sums over all pixels, so tighter than a whole layer."""
-    shape = conv_shape(torch.empty(n, c, h, w), torch.empty(k, c, 3, 3), None, 1, 1, 1, 1)
+    shape = conv_shape(torch.empty(n, c, h, w), torch.empty(k, c, 3, 3), None, stride, 1, 1, 1)
     conv = packed_conv._Layer(shape, "linear", False, True, 2).conv
-    assert conv.algorithm == "winograd4"
-    x, dy, grad = torch.randn(n, c, h, w), torch.randn(n, k, h, w), torch.empty(k, c, 3, 3)
+    assert conv.algorithm == ("phases" if stride == 2 else "winograd4")
+    x, dy = torch.randn(n, c, h, w), torch.randn(n, k, shape.p, shape.q)
+    grad = torch.empty(k, c, 3, 3)
     space = packed_memory.workspace(conv.workspace)
     data = [packed.pack(t).data for t in (x, dy)]
     conv.grad_weight(data[1].data_ptr(), data[0].data_ptr(), 0, grad.data_ptr(), space.data_ptr())
-    wanted = torch.nn.grad.conv2d_weight(x.double(), grad.shape, dy.double(), padding=1)
+    wanted = torch.nn.grad.conv2d_weight(x.double(), grad.shape, dy.double(), stride, 1)
     assert error(grad, wanted) <= 5e-6
 
 

@@ -25,7 +25,7 @@ class Precision:
 
 # In bf16 the inputs of F(4x4) lose too much when they are rounded: its error is 2e-2 a layer.
 PRECISIONS = {
-    "fast": Precision("fp32", ("direct", "winograd2", "winograd4"), 50e9),
+    "fast": Precision("fp32", ("direct", "winograd2", "winograd4", "phases"), 50e9),
     "exact": Precision("fp32", ("direct",), 50e9, "precision is exact"),
     "bf16": Precision("bf16", ("direct", "winograd2"), 100e9),
 }
@@ -48,13 +48,17 @@ class Choice:
         return self.candidates[self.taken][1]
 
 
+# Minimal filtering of 3x3 kernels: stride, edge of an output tile, products of a tile, weights.
+TILES = {"winograd2": (1, 2, 16, 16), "winograd4": (1, 4, 36, 36), "phases": (2, 4, 81, 36)}
+
+
 def _seconds(precision, algorithm, n, c, k, taps, p, q):
     if algorithm == "direct":
         multiplies, moved, weights = n * c * k * taps * p * q, 0, c * k * taps
     else:
-        m = int(algorithm[-1])
-        tiles, cells = n * -(-p // m) * -(-q // m), (m + 2) ** 2
-        multiplies, moved, weights = cells * c * k * tiles, cells * tiles * (c + k), cells * c * k
+        _, m, products, cells = TILES[algorithm]
+        tiles, weights = n * -(-p // m) * -(-q // m), cells * c * k
+        multiplies, moved = products * c * k * tiles, products * tiles * (c + k)
     size = precision.element * weights
     seconds = multiplies / precision.multiplies + moved / precision.transforms
     return seconds + size / precision.bandwidth, size
@@ -65,15 +69,18 @@ def candidates(n, c, k, kernel, stride, dilation, padding, p, q, precision, part
     its output."""
     taps = kernel[0] * kernel[1]
     names = ("direct",)
-    fits = kernel == (3, 3) and stride == (1, 1) and dilation == (1, 1) and padding == (1, 1)
-    if not fits:
+    stepping = [name for name, (step, *_) in TILES.items() if stride == (step, step)]
+    fits = kernel == (3, 3) and dilation == (1, 1) and padding == (1, 1)
+    if not (stepping and fits):
         why = "only direct fits this kernel"
     elif precision.algorithms == names:
         why = precision.why
     elif min(c, k) < MIN_WINOGRAD_CHANNELS:
         why = f"fewer than {MIN_WINOGRAD_CHANNELS} channels"
     else:
-        names, why = precision.algorithms, "least time by the cost model"
+        filtering = [name for name in precision.algorithms if name in stepping]
+        names = [name for name in precision.algorithms if name in ("direct", *filtering)] or names
+        why = "least time by the cost model" if filtering else "only direct fits this kernel"
     timed = []
     for name in names:
         seconds, size = _seconds(precision, name, n, c, k, taps, p, q)

@@ -52,7 +52,7 @@ def _row(net, layer, batch, threads, precision):
     taken = conv(native, planar, fast, threads).algorithm
     if taken == "stem":
         return Row(layer.index, "stem", "", "stem", "reads the planar image")
-    grad_x = "parities" if shape.stride[0] == 2 else taken
+    grad_x = "parities" if taken == "direct" and shape.stride[0] == 2 else taken
     grad_weight = "outer" if taken == "direct" else taken
     return Row(
         layer.index, taken, "" if image else grad_x, grad_weight, _packed(shape, taken, fast)
@@ -77,12 +77,14 @@ def _unpacked(layer):
 
 
 def _packed(shape, taken, fast):
-    if taken == "winograd4":
-        return "3 x 3, stride 1"
-    if shape.r == 1 or shape.stride[0] != 1:
+    if taken in ("winograd4", "phases"):
+        return f"3 x 3, stride {shape.stride[0]}"
+    if shape.r == 1:
         return "only direct fits this kernel"
     if not fast:
         return "precision is exact"
     if min(shape.c, shape.k) < MIN_CHANNELS:
         return f"fewer than {MIN_CHANNELS} channels"
-    return f"fewer than {MIN_PIXELS} pixels in all images"
+    if shape.n * shape.p * shape.q < MIN_PIXELS:
+        return f"fewer than {MIN_PIXELS} pixels in all images"
+    return "its maps would leave tiles of 4 x 4 pixels empty"

@@ -1,15 +1,16 @@
 #include "conv_training.h"
 
 #include <algorithm>
-#include <climits>
 
 #include "shares.h"
 
 namespace yolo::packed {
 namespace {
 
-constexpr int M = 4, E2 = 36;     // F(4x4, 3x3)
+constexpr int M = 4;              // edge of a tile of y
+constexpr int WEIGHTS = 36;       // of minimal filtering, in place of 9
 constexpr int MIN_CHANNELS = 32;  // with fewer the transforms cost more than they save
+constexpr long MIN_PIXELS = 256;
 constexpr long TILES_AT_ONCE = 112;
 constexpr long MIN_GRAD_TILES = 64;
 constexpr long PARITY_BYTES = 4 << 20;
@@ -17,6 +18,14 @@ constexpr long TRANSFORMED_BYTES = 2 << 20;  // of x and dy together
 
 int blocks_of(const Kernels& kernels, int channels) {
     return (channels + kernels.lanes - 1) / kernels.lanes;
+}
+
+// Whether minimal filtering is faster. Of stride 2 it spares less, and maps that fill their tiles
+// badly lose that again.
+bool filters_well(const ConvShape& s) {
+    if (s.r != 3 || s.stride_y > 2 || std::min(s.c, s.k) < MIN_CHANNELS) return false;
+    const long pixels = s.p * s.q, tiles = ((s.p + M - 1) / M) * ((s.q + M - 1) / M);
+    return s.n * pixels >= MIN_PIXELS && (s.stride_y == 1 || 4 * pixels >= 3 * M * M * tiles);
 }
 
 }  // namespace
@@ -77,11 +86,11 @@ ConvTraining::ConvTraining(const Kernels& kernels, const ConvShape& shape, bool 
       training_(*kernels.training),
       shape_(shape),
       planar_(planar),
-      winograd_(fast && !planar && shape.r == 3 && shape.stride_y == 1 &&
-                std::min(shape.c, shape.k) >= MIN_CHANNELS && shape.n * shape.h * shape.w >= 256),
+      winograd_(fast && !planar && filters_well(shape)),
       threads_(threads),
       caches_(read_caches()) {
-    if (winograd_) mosaic_ = best_mosaic(int(shape.n), int(shape.p), int(shape.q), M);
+    if (winograd_ && shape.stride_y == 1)
+        mosaic_ = best_mosaic(int(shape.n), int(shape.p), int(shape.q), M);
     float nothing;
     Room forward_room{nullptr}, grad_x_room{nullptr}, grad_weight_room{nullptr};
     forward({&nothing, 0}, &nothing, &nothing, forward_room);
@@ -91,7 +100,8 @@ ConvTraining::ConvTraining(const Kernels& kernels, const ConvShape& shape, bool 
 }
 
 const char* ConvTraining::algorithm() const {
-    return planar_ ? "stem" : winograd_ ? "winograd4" : "direct";
+    if (planar_) return "stem";
+    return !winograd_ ? "direct" : shape_.stride_y == 2 ? "phases" : "winograd4";
 }
 
 int ConvTraining::count_tiles() const {
@@ -145,17 +155,17 @@ void ConvTraining::direct(Conv call, const Dense& weight, Room& room) const {
 
 // Every worker has tiles of its own and reads all weights.
 void ConvTraining::winograd_by_tiles(Conv call, const Dense& weight, Room& room) const {
-    const long tile_bytes = 4L * E2 * call.x.blocks * kernels_.lanes;
+    call.tile_block = 64;  // to measure one
+    const long tile_bytes = 4 * kernels_.winograd_scratch(call, false) / call.tile_block;
     call.tile_block = int(std::max(caches_.l2 / 2 / tile_bytes, 2L * kernels_.max_tiles));
     const long each = (kernels_.winograd_scratch(call, false) + 15) / 16 * 16;
     float* packed =
-        room.take(E2 * long(call.y.blocks) * call.x.blocks * kernels_.lanes * kernels_.lanes);
+        room.take(WEIGHTS * long(call.y.blocks) * call.x.blocks * kernels_.lanes * kernels_.lanes);
     float* scratch = room.take(threads_ * each);
     call.weight = packed;
-    divide(room, [&](const Share& s) { training_.pack_winograd_dense(weight, packed, s); });
+    divide(room, [&](const Share& s) { training_.pack_winograd_dense(weight, call, packed, s); });
     // no share has fewer tiles than repay the reading of all weights
-    const int blocks = int(std::min<long>(count_tiles() / call.tile_block, INT_MAX));
-    const int shares = std::clamp(blocks, threads_, shares_of(threads_));
+    const int shares = std::clamp(count_tiles() / call.tile_block, threads_, shares_of(threads_));
     divide(room, shares, scratch, each, [&](const Share& s) { kernels_.winograd(call, s); });
 }
 
@@ -165,16 +175,19 @@ void ConvTraining::winograd_by_panels(Conv call, const Dense& weight, Room& room
     const int lanes = kernels_.lanes, panels = (call.y.blocks + 1) / 2;
     const long tiles = count_tiles(), groups = (tiles + TILES_AT_ONCE - 1) / TILES_AT_ONCE;
     const long most = (tiles + groups - 1) / groups;
-    const long v_each = training_.winograd_floats(call.x.blocks, int(most));
-    const long panel_floats = E2 * long(call.x.blocks) * lanes * 2 * lanes;
-    const long each = panel_floats + (training_.winograd_floats(2, int(most)) + 15) / 16 * 16;
+    call.tile_block = int(most);
+    const long v_floats = kernels_.winograd_floats(call, int(most)),
+               v_each = (v_floats + 15) / 16 * 16;
+    const long panel_floats = WEIGHTS * long(call.x.blocks) * lanes * 2 * lanes;
+    const long m_floats = kernels_.winograd_scratch(call, false) - v_floats;
+    const long each = panel_floats + (m_floats + 15) / 16 * 16;
     float* v = room.take(groups * v_each);
     float* scratch = room.take(threads_ * each);
     auto first = [=](long group) { return int(tiles * group / groups); };
     divide(room, [&](const Share& s) {
         for (long g = 0; g < groups; ++g)
-            training_.winograd_input_tiles(call, first(g), first(g + 1) - first(g), v + g * v_each,
-                                           s);
+            kernels_.winograd_input_tiles(call, first(g), first(g + 1) - first(g), v + g * v_each,
+                                          s);
     });
     if (room.counts()) return;
     cpu::parallel(threads_, panels, [&](int64_t panel, int worker) {
@@ -183,14 +196,14 @@ void ConvTraining::winograd_by_panels(Conv call, const Dense& weight, Room& room
         const int done = int(panel) * 2 * lanes;
         mine.data += done * weight.output_step;
         mine.outputs = std::min(2 * lanes, weight.outputs - done);
-        training_.pack_winograd_dense(mine, packed, Share{0, 1, nullptr});
+        training_.pack_winograd_dense(mine, call, packed, Share{0, 1, nullptr});
         Conv part = call;
         part.weight = packed;
         part.y.blocks = std::min(2, call.y.blocks - 2 * int(panel));
         part.y.data = static_cast<float*>(call.y.data) + 2 * panel * call.y.block;
         for (long g = 0; g < groups; ++g)
-            training_.winograd_output_tiles(part, first(g), first(g + 1) - first(g), 0,
-                                            v + g * v_each, packed + panel_floats);
+            kernels_.winograd_output_tiles(part, first(g), first(g + 1) - first(g), 0,
+                                           v + g * v_each, packed + panel_floats);
     });
 }
 
@@ -198,7 +211,8 @@ void ConvTraining::winograd_by_panels(Conv call, const Dense& weight, Room& room
 void ConvTraining::convolve(Conv call, const Dense& weight, bool winograd, Room& room) const {
     call.bias = zeros(call.y.blocks, room);
     if (!winograd) return direct(call, weight, room);
-    const long weights = 4L * E2 * call.y.blocks * call.x.blocks * kernels_.lanes * kernels_.lanes;
+    const long weights =
+        4L * WEIGHTS * call.y.blocks * call.x.blocks * kernels_.lanes * kernels_.lanes;
     if (weights > 6 * caches_.l2 || count_tiles() < 26 * threads_)
         return winograd_by_panels(call, weight, room);
     winograd_by_tiles(call, weight, room);
@@ -281,8 +295,10 @@ void ConvTraining::forward(Input x, const float* weight, float* y, Room& room) c
 
 void ConvTraining::grad_x(const float* dy, const float* weight, float* dx, Room& room) const {
     const View from = output(dy), to = input({dx, 0});
-    if (shape_.stride_y == 2) return strided_grad_x(from, weight, to, room);
-    convolve(conv(from, to, 1), turned(weight), winograd_, room);
+    if (shape_.stride_y == 2 && !winograd_) return strided_grad_x(from, weight, to, room);
+    Conv call = conv(from, to, int(shape_.stride_y));
+    call.up = shape_.stride_y == 2;
+    convolve(call, turned(weight), winograd_, room);
 }
 
 void ConvTraining::grad_weight(const float* dy, Input x, float* grad, Room& room) const {
@@ -316,13 +332,15 @@ void ConvTraining::stem_grad_weight(GradWeight call, Room& room) const {
 
 void ConvTraining::winograd_grad_weight(GradWeight call, Room& room) const {
     const int tiles = count_tiles();
-    const long bytes = 4L * E2 * (call.x.blocks + call.dy.blocks) * kernels_.lanes;
+    const Conv x = conv(call.x, call.dy, call.stride), dy = conv(call.dy, call.dy, call.stride);
+    const auto floats = [&](const Conv& map, int n) { return kernels_.winograd_floats(map, n); };
+    const long bytes = 4 * (floats(x, 64) + floats(dy, 64)) / 64;
     const int fit = int(std::max(TRANSFORMED_BYTES / bytes, MIN_GRAD_TILES));
     // A single chunk spares the sums their way to memory and back.
     const int chunks = tiles <= 2 * fit ? 1 : (tiles + fit - 1) / fit;
     const int most = (tiles + chunks - 1) / chunks;
-    call.x_tiles = room.take(training_.winograd_floats(call.x.blocks, most));
-    call.dy_tiles = room.take(training_.winograd_floats(call.dy.blocks, most));
+    call.x_tiles = room.take(floats(x, most));
+    call.dy_tiles = room.take(floats(dy, most));
     const long panel_sums = training_.winograd_grad_sums(call);
     float* scratch = nullptr;  // the sums of a thread's panel, where there are no later chunks
     if (chunks == 1)

@@ -36,9 +36,10 @@ static void pack_stem_dense(const Dense& w, float* packed) {
     }
 }
 
-// V outputs of one input: 9 taps -> 36, written 2V apart within a line and `plane` between lines.
+// V outputs of one input: 9 taps -> WEIGHTS^2, `plane` apart.
+template <class F>
 static void pack_winograd_cell(const Dense& w, int o, int i, float* out, long plane) {
-    constexpr int E = Transform<4>::E;
+    constexpr int E = F::WEIGHTS;
     float taps[9][V];
     for (int j = 0; j < V; ++j) {
         const float* from = cell(w, o + j, i);
@@ -48,25 +49,28 @@ static void pack_winograd_cell(const Dense& w, int o, int i, float* out, long pl
     UNROLL for (int s = 0; s < 3; ++s) {
         vec g[3];
         UNROLL for (int r = 0; r < 3; ++r) g[r] = load(taps[3 * r + s]);
-        Transform<4>::weight<float>(g, half[s]);
+        F::template weight<float>(g, half[s]);
     }
     UNROLL for (int e = 0; e < E; ++e) {
         vec g[3], u[E];
         UNROLL for (int s = 0; s < 3; ++s) g[s] = half[s][e];
-        Transform<4>::weight<float>(g, u);
+        F::template weight<float>(g, u);
         UNROLL for (int f = 0; f < E; ++f) store(out + (e * E + f) * plane, u[f]);
     }
 }
 
-static void pack_winograd_dense(const Dense& w, float* packed, const Share& share) {
-    constexpr int E2 = Transform<4>::E * Transform<4>::E;
+static void pack_winograd_dense(const Dense& w, const Conv& a, float* packed, const Share& share) {
     const int o_blocks = ceil_div(w.outputs, V), inputs = ceil_div(w.inputs, V) * V;
     const Range mine = part(ceil_div(o_blocks, 2) * inputs, share.index, share.count);
-    for (int unit = mine.begin; unit < mine.end; ++unit) {
-        const int panel = unit / inputs, i = unit % inputs;
-        const int blocks = least(2, o_blocks - 2 * panel);
-        float* out = packed + long(panel) * 2 * V * inputs * E2 + long(i) * blocks * V;
-        for (int b = 0; b < blocks; ++b)
-            pack_winograd_cell(w, (2 * panel + b) * V, i, out + b * V, long(inputs) * blocks * V);
-    }
+    with_filtering(a, [&](auto f) {
+        for (int unit = mine.begin; unit < mine.end; ++unit) {
+            const int panel = unit / inputs, i = unit % inputs;
+            const int blocks = least(2, o_blocks - 2 * panel);
+            float* out = packed + long(panel) * 2 * V * inputs * f.WEIGHTS * f.WEIGHTS +
+                         long(i) * blocks * V;
+            for (int b = 0; b < blocks; ++b)
+                pack_winograd_cell<decltype(f)>(w, (2 * panel + b) * V, i, out + b * V,
+                                                long(inputs) * blocks * V);
+        }
+    });
 }

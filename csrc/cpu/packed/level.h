@@ -8,6 +8,8 @@
 #include "direct.h"
 #include "depthwise.h"
 #include "winograd.h"
+#include "phases.h"
+#include "filtering.h"
 #include "pool.h"
 #include "reshape.h"
 #include "peak.h"

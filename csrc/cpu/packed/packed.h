@@ -47,7 +47,7 @@ struct Caches {
 // y = activation(conv(x) + bias) [+ residual]
 //
 // The packed weight of a direct convolution is [K/2V][C/V][r][s][V][2V] (the last panel is only V
-// wide when the number of output blocks is odd), of a Winograd one [K/2V][(m+2)^2][C][2V], of a
+// wide when the number of output blocks is odd), of a Winograd one [K/2V][6^2 or 4^2][C][2V], of a
 // stem, which reads a planar image, [K/2V][c][r][s][2V], of a depthwise one [C/V][r][s][V]; the
 // last two are floats at every level.
 struct Conv {
@@ -61,9 +61,11 @@ struct Conv {
     Caches caches;
     // Winograd only: output tiles of m x m, in how large mosaics, how many tiles a worker takes at
     // a time, and, where the workers share the transformed input instead of each making its own,
-    // where that lies. x has a border.
+    // where that lies. x has a border. With stride 2 m is 4; up: y is the gradient by the input,
+    // whose tiles are 8 x 8, and x that by the output.
     int m, tile_block;
     Mosaic mosaic;
+    bool up;
     float* shared;
 };
 
@@ -111,6 +113,11 @@ struct Kernels {
     void (*winograd)(const Conv&, const Share&);         // each worker its own tiles
     void (*winograd_input)(const Conv&, const Share&);   // shared transform, then ...
     void (*winograd_output)(const Conv&, const Share&);  // ... each worker its own channels
+    // of tiles first .. first + n: channel blocks of x -> v, then v times one panel's weights -> m
+    // -> y
+    void (*winograd_input_tiles)(const Conv&, int first, int n, void* v, const Share&);
+    void (*winograd_output_tiles)(const Conv&, int first, int n, int panel, const void* v,
+                                  float* m);
     void (*max_pool)(const Pool&, const Share&);
     void (*average_pool)(const Pool&, const Share&);  // over the whole map
     void (*pointwise)(const Pointwise&, const Share&);
@@ -120,10 +127,11 @@ struct Kernels {
     // dense (K, C, r, s) -> the packed weight of Conv; C and K are multiples of V
     void (*pack_direct)(const float* w, int k, int c, int taps, void* packed, const Share&);
     void (*pack_stem)(const float* w, int k, int c, int taps, float* packed);
-    void (*pack_winograd)(const float* w, int k, int c, int m, void* packed, const Share&);
+    void (*pack_winograd)(const float* w, int k, int c, const Conv&, void* packed, const Share&);
     // floats of scratch that one worker needs
     long (*direct_scratch)(const Conv&);
     long (*stem_scratch)(const Conv&);
+    long (*winograd_floats)(const Conv&, int tiles);  // of so many transformed tiles of x
     long (*winograd_scratch)(const Conv&, bool shared);
     long (*winograd_shared)(const Conv&);
     long (*pool_scratch)(const Pool&);

@@ -173,15 +173,15 @@ void Plan::conv(Algorithm algorithm, Slice x, Slice y, const Slice* residual, co
         steps_.push_back([this, call](const Share& s, const Io&) { kernels_.depthwise(call, s); });
         return;
     }
-    const bool fast = algorithm == Algorithm::winograd2 || algorithm == Algorithm::winograd4;
-    call.m = algorithm == Algorithm::winograd4 ? 4 : 2;
-    require(!fast || call.m == 2 || kernels_.element == 4, "bf16 is too coarse for F(4x4)");
-    Memory packed =
-        elements(kernels_, long(outputs) * inputs * (fast ? (call.m + 2) * (call.m + 2) : taps));
+    const bool fast = algorithm != Algorithm::direct, phases = algorithm == Algorithm::phases;
+    call.m = algorithm == Algorithm::winograd2 ? 2 : 4;
+    require(!fast || call.m == 2 || kernels_.element == 4, "bf16 is too coarse for 4x4 tiles");
+    const int cells = !fast ? taps : call.m == 2 ? 16 : 36;
+    Memory packed = elements(kernels_, long(outputs) * inputs * cells);
     cpu::parallel(threads_, 4 * threads_, [&](int64_t task, int) {
         const Share share{int(task), 4 * threads_, nullptr};
         if (fast)
-            kernels_.pack_winograd(weight, outputs, inputs, call.m, packed.data(), share);
+            kernels_.pack_winograd(weight, outputs, inputs, call, packed.data(), share);
         else
             kernels_.pack_direct(weight, outputs, inputs, taps, packed.data(), share);
     });
@@ -191,21 +191,23 @@ void Plan::conv(Algorithm algorithm, Slice x, Slice y, const Slice* residual, co
         steps_.push_back([this, call](const Share& s, const Io&) { kernels_.direct(call, s); });
         return;
     }
-    require(taps == 9 && call.kernel_h == 3 && call.stride_h == 1 && call.stride_w == 1 &&
+    const int stride = phases ? 2 : 1;
+    require(taps == 9 && call.kernel_h == 3 && call.stride_h == stride && call.stride_w == stride &&
                 call.dilation_h == 1 && call.dilation_w == 1 && call.pad_h == 1 && call.pad_w == 1,
-            "Winograd takes 3x3 kernels of stride 1, padding 1, dilation 1");
+            "minimal filtering takes 3x3 kernels of padding 1, dilation 1, of stride 2 by phases "
+            "and of stride 1 otherwise");
     // Workers that each take tiles of their own need no barrier, but every one of them reads all
     // weights; where those are large, or tiles few, they share one transform and split the panels.
-    call.mosaic = best_mosaic(call.y.images, call.y.height, call.y.width, call.m);
+    if (!phases) call.mosaic = best_mosaic(call.y.images, call.y.height, call.y.width, call.m);
     const long tiles =
         mosaic_tiles(call.mosaic, call.y.images, call.y.height, call.y.width, call.m);
-    const long weights = 1L * kernels_.element * outputs * inputs * (call.m + 2) * (call.m + 2);
+    const long weights = 1L * kernels_.element * outputs * inputs * cells;
     winograd(call, tiles, weights > 6 * caches_.l2 || tiles < 26 * threads_);
 }
 
 void Plan::winograd(Conv call, long tiles, bool shared) {
-    const long tile_bytes =
-        1L * kernels_.element * (call.m + 2) * (call.m + 2) * call.x.blocks * kernels_.lanes;
+    call.tile_block = 64;  // to measure one
+    const long tile_bytes = 4 * kernels_.winograd_scratch(call, false) / call.tile_block;
     const long fit = caches_.l2 / 2 / tile_bytes;
     const int least = 2 * kernels_.max_tiles;
     call.tile_block = int(std::clamp(fit, long(least), std::max(tiles, long(least))));

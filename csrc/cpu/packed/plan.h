@@ -23,7 +23,7 @@ struct Slice {
     int buffer, first, blocks;
 };
 
-enum class Algorithm { direct, stem, depthwise, winograd2, winograd4 };
+enum class Algorithm { direct, stem, depthwise, winograd2, winograd4, phases };
 
 struct ConvGeometry {
     int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;

@@ -106,7 +106,7 @@ void Pass::run(const float* x, const float* weight, bool turned, const float* bi
         kernels.pack(in, s);
     });
     share(0, nullptr, [&](const Share& s) {
-        kernels.pack_winograd(dense, physical(k), physical(c), M, workspace + at.weight, s);
+        kernels.pack_winograd(dense, physical(k), physical(c), a, workspace + at.weight, s);
     });
     share(at.scratch_each, workspace + at.scratch, [&](const Share& s) { kernels.winograd(a, s); });
     share(0, nullptr, [&](const Share& s) { kernels.unpack(out, s); });

@@ -49,14 +49,9 @@ struct Term {
 };
 
 struct TrainingKernels {
-    void (*pack_dense)(const Dense&, float* packed, const Share&);           // -> direct
-    void (*pack_winograd_dense)(const Dense&, float* packed, const Share&);  // -> F(4x4, 3x3)
+    void (*pack_dense)(const Dense&, float* packed, const Share&);  // -> direct
+    void (*pack_winograd_dense)(const Dense&, const Conv&, float* packed, const Share&);
     void (*pack_stem_dense)(const Dense&, float* packed);
-    // F(4x4, 3x3) of tiles first .. first + n: channel blocks of x -> v, then v times one panel's
-    // weights -> m -> y
-    void (*winograd_input_tiles)(const Conv&, int first, int n, float* v, const Share&);
-    void (*winograd_output_tiles)(const Conv&, int first, int n, int panel, const float* v,
-                                  float* m);
     // grad_weight: sums of each share's part, then all of them -> `grad`
     void (*grad_weight)(const GradWeight&, const Share&);
     void (*grad_weight_collect)(const GradWeight&, int shares, const Share&);
@@ -75,7 +70,6 @@ struct TrainingKernels {
     // y = sum of the terms, borders included; zero where none reaches
     void (*sum)(const Term*, int count, const View& y, const Share&);
     // floats
-    long (*winograd_floats)(int blocks, int tiles);  // tiles of so many channel blocks, transformed
     long (*grad_weight_sums)(const GradWeight&, int shares);
     long (*stem_grad_weight_sums)(const GradWeight&, int shares);
     long (*stem_grad_weight_scratch)(const GradWeight&);

@@ -1,9 +1,10 @@
-// The gradient by the weight of a 3x3 convolution of stride 1, as the transpose of Winograd's
-// F(4x4, 3x3). With Y = A^T [(G g G^T) * (B^T d B)] A summed over tiles,
+// The gradient by the weight of a 3x3 convolution, as the transpose of minimal filtering. With
+// Y = A^T [(G g G^T) * (B^T d B)] A summed over tiles,
 //
 //     grad g = G^T [ sum over tiles of (A dY A^T) * (B^T d B) ] G
 //
-// 36 products [K x tiles] [tiles x C] take the place of 144 multiplications for each 16 pixels.
+// 36 products [K x tiles] [tiles x C] take the place of 144 multiplications for each 16 pixels, or
+// 81 where the stride is 2.
 
 // Halves of A y, as of the input's transform.
 template <class T>
@@ -20,30 +21,9 @@ INLINE void lower_output_transposed(const T* y, T* m) {
     m[1] = c - d;
     m[2] = y[3];
 }
-template <class T>
-INLINE void weight_transposed(const T* u, T* g) {
-    const T a = u[1] + u[2], b = u[1] - u[2], c = u[3] + u[4], d = u[3] - u[4];
-    const T third = (c - a) * (1 / 6.f);
-    g[0] = u[0] * .25f - a * (1 / 6.f) + c * (1 / 24.f);
-    g[1] = d * (1 / 12.f) - b * (1 / 6.f);
-    g[2] = third + u[5];
-}
-
-constexpr int GE = Transform<4>::E, GE2 = GE * GE;
-
-// The forward convolution in two halves, for callers that divide the work themselves.
-static void winograd_input_tiles(const Conv& a, int first, int n, float* v, const Share& share) {
-    if (first == 0) zero_border(a.y, share);
-    input_block<4>(a, first, n, part(a.x.blocks, share.index, share.count), v);
-}
-static void winograd_output_tiles(const Conv& a, int first, int n, int panel, const float* v,
-                                  float* m) {
-    output_block<4>(a, first, n, panel, v, m);
-}
-
 template <int LOWER, class From>
 INLINE void dy_half(const float* dy, const From& from, float* out, long plane) {
-    constexpr int H = GE / 2;
+    constexpr int GE = Transform<4>::E, H = GE / 2;
     vec half[H][4];
     UNROLL for (int j = 0; j < 4; ++j) {
         vec y[4], m[H];
@@ -59,58 +39,87 @@ INLINE void dy_half(const float* dy, const From& from, float* out, long plane) {
     }
 }
 
-// A dY A^T of one tile; what hangs over the image is zero, as dy's border is.
-static void dy_tile(const View& dy, const TilePlace& at, int block, float* out, long plane) {
+// A dY A^T of a tile of 4 x 4 pixels.
+template <class From>
+INLINE void dy_transform(Transform<4>, const float* dy, const From& from, float* out, long plane) {
+    dy_half<0>(dy, from, out, plane);
+    dy_half<1>(dy, from, out, plane);
+}
+template <class From>
+INLINE void dy_transform(Phases<false>, const float* dy, const From& from, float* out, long plane) {
+    using F = Phases<false>;
+    float columns[4 * F::LINE * V];
+    for (int j = 0; j < 4; ++j) {
+        vec y[4], m[F::LINE];
+        UNROLL for (int i = 0; i < 4; ++i) y[i] = load(dy + from(i, j));
+        F::output_transposed(y, m);
+        UNROLL for (int e = 0; e < F::LINE; ++e) store(columns + (e * 4 + j) * V, m[e]);
+    }
+    for (int e = 0; e < F::LINE; ++e) {
+        vec y[4], m[F::LINE];
+        UNROLL for (int j = 0; j < 4; ++j) y[j] = load(columns + (e * 4 + j) * V);
+        F::output_transposed(y, m);
+        UNROLL for (int f = 0; f < F::LINE; ++f) store(out + (e * F::LINE + f) * plane, m[f]);
+    }
+}
+
+// What hangs over the image is zero, as dy's border is.
+template <class F>
+static void dy_tile(F f, const View& dy, const TilePlace& at, int block, float* out, long plane) {
     const auto transform = [&](const float* data, const auto& from) __attribute__((always_inline)) {
         fetch_below<4, 4>(data, from, dy.row);
-        dy_half<0>(data, from, out, plane);
-        dy_half<1>(data, from, out, plane);
+        dy_transform(f, data, from, out, plane);
     };
     read_window<4>(dy, at, block, 0, transform);
 }
 
-static long winograd_floats(int blocks, int tiles) {
-    return GE2 * plane_v(blocks, tiles);
+template <class Body>
+INLINE void with_grad_filtering(const GradWeight& a, Body body) {
+    a.stride == 2 ? body(Phases<false>{}) : body(Transform<4>{});
 }
 
-// Tiles first_tile .. first_tile + tiles of x and dy, transformed: [36][block][tile][V]
+// Tiles first_tile .. first_tile + tiles of x and dy, transformed: [product][block][tile][V]
 static void winograd_grad_tiles(const GradWeight& a, const Share& share) {
     Conv conv{};
-    conv.x = a.x, conv.y = a.dy, conv.m = 4, conv.mosaic = a.mosaic;
-    const TileGrid grid = tile_grid(conv);
+    conv.x = a.x;
+    const TileGrid grid = tile_grid(a.dy, a.mosaic, 4);
     const long x_plane = plane_v(a.x.blocks, a.tiles), dy_plane = plane_v(a.dy.blocks, a.tiles);
     const auto each = [&](int blocks, auto transform) __attribute__((always_inline)) {
         const Range units = part(blocks * a.tiles, share.index, share.count);
         for (int unit = units.begin; unit < units.end; ++unit)
             transform(place(grid, a.first_tile + unit % a.tiles), unit / a.tiles, long(unit) * V);
     };
-    each(a.x.blocks, [&](const TilePlace& at, int block, long to) {
-        input_tile<4>(conv, at, block, a.x_tiles + to, x_plane);
-    });
-    each(a.dy.blocks, [&](const TilePlace& at, int block, long to) {
-        dy_tile(a.dy, at, block, a.dy_tiles + to, dy_plane);
+    with_grad_filtering(a, [&](auto f) {
+        each(a.x.blocks, [&](const TilePlace& at, int block, long to) {
+            input_tile(f, conv, at, block, a.x_tiles + to, x_plane);
+        });
+        each(a.dy.blocks, [&](const TilePlace& at, int block, long to) {
+            dy_tile(f, a.dy, at, block, a.dy_tiles + to, dy_plane);
+        });
     });
 }
 
-// sums of one panel [36][C][width] -> dense gradient
+// sums of one panel [WEIGHTS^2][C][width] -> dense gradient
+template <class F>
 static void winograd_grad_panel(const GradWeight& a, int panel, int block, int width,
                                 const float* sums) {
+    constexpr int E = F::WEIGHTS;
     const long plane = long(a.x.blocks) * V * width;
     const int c_end = least(V, a.channels - block * V);
     float taps[9][V];
     for (int k0 = 0; k0 < width; k0 += V)
         for (int c = 0; c < c_end; ++c) {
             const float* from = sums + (long(block) * V + c) * width + k0;
-            vec half[3][GE];
-            UNROLL for (int f = 0; f < GE; ++f) {
-                vec u[GE], g[3];
-                UNROLL for (int e = 0; e < GE; ++e) u[e] = load(from + (e * GE + f) * plane);
-                weight_transposed(u, g);
+            vec half[3][E];
+            UNROLL for (int f = 0; f < E; ++f) {
+                vec u[E], g[3];
+                UNROLL for (int e = 0; e < E; ++e) u[e] = load(from + (e * E + f) * plane);
+                F::weight_transposed(u, g);
                 UNROLL for (int r = 0; r < 3; ++r) half[r][f] = g[r];
             }
             UNROLL for (int r = 0; r < 3; ++r) {
                 vec g[3];
-                weight_transposed(half[r], g);
+                F::weight_transposed(half[r], g);
                 UNROLL for (int s = 0; s < 3; ++s) store(taps[3 * r + s], g[s]);
             }
             const int first = panel * 2 * V + k0, k_end = least(V, a.filters - first);
@@ -123,13 +132,18 @@ static void winograd_grad_panel(const GradWeight& a, int panel, int block, int w
 
 // Floats of the sums of one panel.
 static long winograd_grad_sums(const GradWeight& a) {
-    return 2L * V * a.x.blocks * V * GE2;
+    constexpr int E = Transform<4>::WEIGHTS;
+    static_assert(E == Phases<false>::WEIGHTS);
+    return 2L * V * a.x.blocks * V * E * E;
 }
 
-// Products of the transformed tiles. A share has its own panels and blocks of x. Where all tiles
-// come at once the sums of a panel, [36][C][2V], need not outlive it: they lie in the thread's
-// scratch, which stays in cache. Otherwise each panel has its own.
-static void winograd_grad_weight(const GradWeight& a, bool resume, bool last, const Share& share) {
+// Products of the transformed tiles; those with the same weight have a common sum. A share has its
+// own panels and blocks of x. Where all tiles come at once the sums of a panel, [weight][C][2V],
+// need not outlive it: they lie in the thread's scratch, which stays in cache. Otherwise each panel
+// has its own.
+template <class F>
+static void winograd_grad_products(const GradWeight& a, bool resume, bool last,
+                                   const Share& share) {
     const int panels = ceil_div(a.dy.blocks, 2);
     const int panel_parts = least(panels, share.count), block_parts = share.count / panel_parts;
     if (share.index >= panel_parts * block_parts) return;
@@ -138,19 +152,26 @@ static void winograd_grad_weight(const GradWeight& a, bool resume, bool last, co
     const long x_plane = plane_v(a.x.blocks, a.tiles), dy_plane = plane_v(a.dy.blocks, a.tiles);
     OuterCall call{};
     call.x_step = V, call.dy_block = long(a.tiles) * V;
-    call.images = call.rows = 1, call.columns = a.tiles, call.resume = resume;
+    call.images = call.rows = 1, call.columns = a.tiles;
     for (int panel = mine.begin; panel < mine.end; ++panel) {
         const bool wide = 2 * panel + 1 < a.dy.blocks;
         const int width = (1 + wide) * V;
         float* sums = a.sums ? a.sums + panel * winograd_grad_sums(a) : share.scratch;
-        for (int e = 0; e < GE2; ++e)
+        for (int e = 0; e < F::LINE * F::LINE; ++e) {
+            const bool first = e / F::LINE < F::WEIGHTS && e % F::LINE < F::WEIGHTS;
+            call.resume = resume || !first;
             for (int block = blocks.begin; block < blocks.end; ++block) {
                 call.dy = a.dy_tiles + e * dy_plane + 2L * panel * a.tiles * V;
                 call.x = a.x_tiles + e * x_plane + long(block) * a.tiles * V;
-                call.sums = sums + (long(e) * a.x.blocks + block) * V * width;
+                call.sums = sums + (long(weight_of<F>(e)) * a.x.blocks + block) * V * width;
                 outer_block(call, wide);
             }
+        }
         for (int block = blocks.begin; last && block < blocks.end; ++block)
-            winograd_grad_panel(a, panel, block, width, sums);
+            winograd_grad_panel<F>(a, panel, block, width, sums);
     }
+}
+static void winograd_grad_weight(const GradWeight& a, bool resume, bool last, const Share& share) {
+    with_grad_filtering(
+        a, [&](auto f) { winograd_grad_products<decltype(f)>(a, resume, last, share); });
 }
