@@ -65,9 +65,10 @@ class Gate(Engine):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.open, self.passes = threading.Event(), []
+        self.open, self.passes, self.entered = threading.Event(), [], 0
 
     def _look(self, jobs):
+        self.entered += 1
         self.open.wait(20)
         self.passes.append(len(jobs))
         return super()._look(jobs)
