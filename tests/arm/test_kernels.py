@@ -12,7 +12,7 @@ EMULATORS = ("qemu-aarch64-static", "qemu-aarch64")
 ROOT = Path(__file__).resolve().parents[2]
 PACKED = ROOT / "csrc/cpu/packed"
 SOURCES = [
-    *(PACKED / f"{name}.cpp" for name in ("plan", "levels", "level_portable")),
+    *(PACKED / f"{name}.cpp" for name in ("plan", "mosaic", "levels", "level_portable")),
     *PACKED.glob("level_portable_*.cpp"),
     *PACKED.glob("level_avx*.cpp"),  # empty there
     ROOT / "csrc/cpu/threads.cpp",
