@@ -84,12 +84,6 @@ void bind_conv(py::module_& m) {
                 if (grad_weight) c.grad_weight(at(dz), {at(x), image}, at(grad_weight), at(ws));
                 if (grad_x) c.grad_x(at(dz), at(weight), at(grad_x), at(ws));
             },
-            unlocked())
-        .def(
-            "grad_weight",
-            [](const Conv& c, Address dy, Address x, long image, Address grad, Address ws) {
-                c.grad_weight(at(dy), {at(x), image}, at(grad), at(ws));
-            },
             unlocked());
 }
 

@@ -31,6 +31,18 @@ num=2
 classes=3
 """
 
+# The end of other small networks: 3 anchors of 2 classes, 21 channels
+HEAD = """[convolutional]
+filters=21
+size=1
+activation=linear
+[yolo]
+mask=0,1,2
+anchors=2,3, 4,4, 7,6
+classes=2
+num=3
+"""
+
 
 def micro():
     """Half of its opinions are above 0.25."""

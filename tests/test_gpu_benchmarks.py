@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.micro_net import HEAD
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -164,7 +166,8 @@ def test_bench_train_says_that_it_needs_a_gpu(load):
         load("bench_train").main([])
 
 
-TINY = """
+TINY = (
+    """
 [net]
 width=32
 height=32
@@ -176,16 +179,9 @@ size=3
 stride=2
 pad=1
 activation=leaky
-[convolutional]
-filters=21
-size=1
-activation=linear
-[yolo]
-mask=0,1,2
-anchors=2,3, 4,4, 7,6
-classes=2
-num=3
 """
+    + HEAD
+)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.micro_net import HEAD
 from yolo import cfg, ops
 from yolo.network import Network
 from yolo.ops.cuda import Kernels
@@ -106,7 +107,8 @@ def test_many_tiles_are_merged_in_two_steps(machine, kernels):
     torch.testing.assert_close(found, tiles.double().sum(0), rtol=1e-5, atol=1e-4)
 
 
-CHAIN = """
+CHAIN = (
+    """
 [net]
 width=16
 height=16
@@ -149,16 +151,9 @@ size=1
 activation=mish
 [route]
 layers=-1,-3
-[convolutional]
-filters=21
-size=1
-activation=linear
-[yolo]
-mask=0,1,2
-anchors=2,3, 4,4, 7,6
-classes=2
-num=3
 """
+    + HEAD
+)
 
 
 @pytest.fixture

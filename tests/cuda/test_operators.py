@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tests.micro_net import HEAD
 from yolo import cfg, ops
 from yolo.network import Network
 from yolo.ops import PrecisionError, ShapeError, precision, precision_for
@@ -232,7 +233,8 @@ def test_cpu_kernels_refuse_16_bits():
         ops.conv2d(x, torch.randn(8, 8, 3, 3))
 
 
-BLOCKS = """
+BLOCKS = (
+    """
 [net]
 width=16
 height=16
@@ -261,16 +263,9 @@ activation=linear
 stride=2
 [route]
 layers=-1,0
-[convolutional]
-filters=21
-size=1
-activation=linear
-[yolo]
-mask=0,1,2
-anchors=2,3, 4,4, 7,6
-classes=2
-num=3
 """
+    + HEAD
+)
 
 
 @pytest.fixture

@@ -113,7 +113,8 @@ def test_winograd_grad_weight_by_itself(n, c, k, h, w, stride, level):
     grad = torch.empty(k, c, 3, 3)
     space = packed_memory.workspace(conv.workspace)
     data = [packed.pack(t).data for t in (x, dy)]
-    conv.grad_weight(data[1].data_ptr(), data[0].data_ptr(), 0, grad.data_ptr(), space.data_ptr())
+    where = [t.data_ptr() for t in (*data, grad, space)]
+    conv.gradients(where[1], where[0], 0, 0, where[2], 0, where[3])
     wanted = torch.nn.grad.conv2d_weight(x.double(), grad.shape, dy.double(), stride, 1)
     assert error(grad, wanted) <= 5e-6
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from tests.micro_net import HEAD
 from tests.ops.oracle import leaf
 from yolo import cfg, ops
 from yolo.network import Network
@@ -12,7 +13,8 @@ from yolo.ops import concat, pending
 
 # A chain, a shortcut onto a trunk, a fork read by two convolutions and a route, a pool, an
 # enlargement, concatenations of all kinds, a head.
-BLOCKS = """
+BLOCKS = (
+    """
 [net]
 width=16
 height=12
@@ -89,16 +91,9 @@ pad=1
 activation=swish
 [route]
 layers=-1,-3
-[convolutional]
-filters=21
-size=1
-activation=linear
-[yolo]
-mask=0,1,2
-anchors=2,3, 4,4, 7,6
-classes=2
-num=3
 """
+    + HEAD
+)
 
 
 def normed(x, scale, bias, mean, rstd, total, activation):

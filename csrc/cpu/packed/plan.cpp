@@ -6,7 +6,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include "../threads.h"
+#include "shares.h"
 
 namespace yolo::packed {
 namespace {
@@ -178,8 +178,7 @@ void Plan::conv(Algorithm algorithm, Slice x, Slice y, const Slice* residual, co
     require(!fast || call.m == 2 || kernels_.element == 4, "bf16 is too coarse for 4x4 tiles");
     const int cells = !fast ? taps : call.m == 2 ? 16 : 36;
     Memory packed = elements(kernels_, long(outputs) * inputs * cells);
-    cpu::parallel(threads_, 4 * threads_, [&](int64_t task, int) {
-        const Share share{int(task), 4 * threads_, nullptr};
+    share(threads_, [&](const Share& share) {
         if (fast)
             kernels_.pack_winograd(weight, outputs, inputs, call, packed.data(), share);
         else
@@ -297,9 +296,8 @@ void Plan::output(Slice x, int number, const std::vector<int>& channel,
 }
 
 void Plan::run_step(const Step& step, const Io& io) {
-    cpu::parallel(threads_, threads_, [&](int64_t task, int worker) {
-        step({int(task), threads_, scratch_.data() + worker * scratch_floats_}, io);
-    });
+    share(threads_, threads_, scratch_.data(), scratch_floats_,
+          [&](const Share& s) { step(s, io); });
 }
 
 static double processor_time() {

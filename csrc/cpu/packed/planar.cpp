@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "../threads.h"
+#include "shares.h"
 
 namespace yolo::packed {
 namespace {
@@ -43,13 +43,6 @@ struct Pass {
     Conv call(const Pieces& at, float* base) const;
     void run(const float* x, const float* weight, bool turned, const float* bias,
              Activation activation, float* y, float* workspace) const;
-
-    template <class F>
-    void share(long scratch_floats, float* scratch, F body) const {
-        cpu::parallel(threads, threads, [&](int64_t task, int worker) {
-            body(Share{int(task), threads, scratch + worker * scratch_floats});
-        });
-    }
 };
 
 Conv Pass::call(const Pieces& at, float* base) const {
@@ -101,15 +94,16 @@ void Pass::run(const float* x, const float* weight, bool turned, const float* bi
     float* dense = workspace + at.dense;
     const Convert in{a.x, {const_cast<float*>(x), n, c, h, w}, nullptr, nullptr};
     const Convert out{a.y, {y, n, k, h, w}, nullptr, nullptr};
-    share(0, nullptr, [&](const Share& s) {
+    share(threads, [&](const Share& s) {
         spread(*this, weight, turned, dense, s);
         kernels.pack(in, s);
     });
-    share(0, nullptr, [&](const Share& s) {
+    share(threads, [&](const Share& s) {
         kernels.pack_winograd(dense, physical(k), physical(c), a, workspace + at.weight, s);
     });
-    share(at.scratch_each, workspace + at.scratch, [&](const Share& s) { kernels.winograd(a, s); });
-    share(0, nullptr, [&](const Share& s) { kernels.unpack(out, s); });
+    share(threads, threads, workspace + at.scratch, at.scratch_each,
+          [&](const Share& s) { kernels.winograd(a, s); });
+    share(threads, [&](const Share& s) { kernels.unpack(out, s); });
 }
 
 Pass forward_pass(const Kernels& kernels, const ConvShape& s, int threads) {
