@@ -77,4 +77,4 @@ def test_map_of_classes(build, tmp_path):
     text = f"[conv]\nfilters=13\n[yolo]\nclasses=8\nmap={tmp_path}/coco.map"
     assert build(text).layers[1].map == [3, 0, 7]
     with pytest.raises(CfgError, match=r"coco.map, line 3: class 7 is none of 0\.\.3"):
-        build(text.replace("13", "9").replace("classes=8", "classes=4"))
+        build(text.replace("filters=13", "filters=9").replace("classes=8", "classes=4"))
