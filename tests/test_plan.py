@@ -67,6 +67,8 @@ BODIES = {
     "chain": conv(20) + conv(40, stride=2) + conv(37, 1, act="mish") + conv(9, 5, act="swish"),
     "residual": conv(32) + conv(16, 1) + conv(32) + "[shortcut]\nfrom=-3\nactivation=linear\n"
     + conv(32) + "[shortcut]\nfrom=-2\nactivation=leaky\n" + conv(8),
+    "stages": conv(20) + conv(24, stride=2) + "[shortcut]\nfrom=-2\nactivation=relu\n"
+    + conv(16, stride=2) + "[shortcut]\nfrom=-4\nactivation=linear\n" + conv(8),
     "concat": conv(24) + conv(20, 1) + conv(33) + "[route]\nlayers=-1,-2,-3,-1\n" + conv(7, 1)
     + "[route]\nlayers=-1,-2\n" + conv(10),
     "groups": conv(32) + "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n" + conv(16) + conv(16)

@@ -29,18 +29,29 @@ def lower_shortcut(low, layer):
     if layer.index in low.graph.values:
         return  # its convolution has added it
     check_activation(layer.activation)
-    if any(shape[1:] != layer.out_shape[1:] for shape in layer.in_shapes):
-        raise Unsupported("takes every nth pixel of a source")
-    total = low.source(layer)
-    others = [
-        aligned(low, layer, low.source(layer, i), total) for i in range(1, len(layer.sources))
-    ]
+    total, *others = [_sampled(low, layer, i) for i in range(len(layer.sources))]
+    others = [aligned(low, layer, other, total) for other in others]
     if layer.weight is not None:
         total, others = _weighted(low, layer, total, others)
     for i, other in enumerate(others, start=1):
         act = layer.activation if i == len(others) else "linear"
         total = pointwise(low, layer, total, other, "add", act)
     low.graph.values[layer.index] = total
+
+
+def _sampled(low, layer, number):
+    """A source, of one n times as large every nth pixel: the largest of a window of one."""
+    value = low.source(layer, number)
+    step = value.height // layer.out_shape[1]
+    if step == 1:
+        return value
+    out = Value(list(value.channels), value.blocks, *layer.out_shape[1:])
+
+    def emit(plan):
+        plan.max_pool(value.slice(), out.slice(), (1, 1), (step, step), (0, 0))
+
+    why = f"one of {step} x {step} pixels of layer {layer.sources[number]}"
+    return low.graph.add(layer.index, "max_pool", why, [value], out, emit)
 
 
 def _weighted(low, layer, total, others):
