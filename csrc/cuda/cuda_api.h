@@ -50,6 +50,8 @@ struct YoloConv {
 
 YOLO_CUDA_API const char* yolo_cuda_message(int status);
 YOLO_CUDA_API int yolo_cuda_device_count();
+// 1000 * major + 10 * minor of the CUDA that the driver knows; 0 without one.
+YOLO_CUDA_API int yolo_cuda_driver_version();
 // Bytes of the structs below, in their order; -1 past the last. For callers in other languages.
 YOLO_CUDA_API int64_t yolo_cuda_struct_bytes(int which);
 

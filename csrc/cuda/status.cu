@@ -19,6 +19,9 @@ static const char* device_message(int) {
 int yolo_cuda_device_count() {
     return 0;
 }
+int yolo_cuda_driver_version() {
+    return 0;
+}
 #else
 int launch_status() {
     return int(cudaGetLastError());
@@ -30,6 +33,10 @@ static const char* device_message(int status) {
 int yolo_cuda_device_count() {
     int count = 0;
     return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+int yolo_cuda_driver_version() {
+    int version = 0;
+    return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
 }
 #endif
 

@@ -33,6 +33,15 @@ def test_good_kernels_pass(machine, kernels):
     assert selftest.failures(kernels, machine.device) == {}
 
 
+@pytest.mark.parametrize("within", [torch.no_grad, torch.inference_mode])
+def test_it_may_be_the_first_thing_within_a_block_without_gradients(machine, kernels, within):
+    """As it is: the first convolution of a process asks for it inside of its operator."""
+    cases = {"depthwise": selftest.CASES["depthwise"]}
+    with within():
+        assert selftest.failures(kernels, machine.device, cases) == {}
+        assert not torch.is_grad_enabled()
+
+
 FAULTS = [
     ("implicit_grad_x", lambda y: 1.02 * y, "relative error 0.02", 3),
     ("im2col_forward", lambda y: y + 1e-4, "relative error", 2),

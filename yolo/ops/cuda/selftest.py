@@ -43,6 +43,8 @@ PASSES = ("forward", "grad_x", "grad_weight", "sums")
 TENSOR_CORES = "implicit", "stem"
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()  # the first use may be within a block, or an operator, that records no graph
 def failures(kernels, device, cases=CASES):
     """{name of kernel, pass and type: what is wrong}; empty where all is well."""
     found = {}
@@ -120,7 +122,7 @@ def cache_file():
 def _device_failures(kernels, index):
     device = torch.device("cuda", index)
     build = hashlib.sha256(Path(kernels.path).read_bytes()).hexdigest()[:16]
-    driver = torch._C._cuda_getDriverVersion()
+    driver = kernels.library.yolo_cuda_driver_version()
     key = f"{torch.cuda.get_device_name(device)}, driver {driver}, kernels {build}"
     old = torch.cuda.get_device_capability(device) < (8, 0)  # its tensor cores cannot be tried
     cases = {name: case for name, case in CASES.items() if not (old and name in TENSOR_CORES)}

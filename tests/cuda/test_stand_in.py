@@ -1,0 +1,72 @@
+"""What a GPU would be asked first, on the stand-in: all the way from a command to the kernels."""
+
+import json
+
+import pytest
+import torch
+
+from tests.cuda.stand_in import StandIn
+from tests.cuda.test_joined import CHAIN
+from yolo import cfg, ops
+from yolo.network import Network
+from yolo.ops.cuda import selftest
+from yolo.optimizer import DarknetSGD
+
+
+@pytest.fixture
+def gpu(machine, kernels, monkeypatch):
+    if not machine.emulated:
+        pytest.skip("a GPU is there")
+    monkeypatch.setattr(selftest, "_device_failures", lambda kernels, index: {})
+    with StandIn(kernels).entered(monkeypatch) as device:
+        yield device
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """A network with every kind of joined layers, and one image with a box."""
+    path = tmp_path / "chain.cfg"
+    path.write_text(CHAIN)
+    x, boxes = torch.rand(2, 3, 16, 16), torch.tensor([[0, 1, 0.5, 0.5, 0.3, 0.3]])
+    return lambda: Network(cfg.read(str(path)), seed=2).train(), x, boxes
+
+
+def step(net, x, boxes, precision):
+    """(cost, how all parameters move in one step)"""
+    before = [p.detach().clone() for p in net.parameters()]
+    with ops.precision(precision):
+        report = net.loss(x, boxes)
+    report.total.backward()
+    DarknetSGD(net).step(1e-3, len(x), 10)
+    moved = [(p - old).flatten() for p, old in zip(net.parameters(), before, strict=True)]
+    return report.cost, torch.cat(moved).detach().cpu()
+
+
+@pytest.mark.parametrize("name", ["fp32", "tf32", "bf16"])
+def test_a_training_step(gpu, chain, name):
+    """Operators, loss and update with tensors of the device, beside the CPU's own kernels."""
+    build, x, boxes = chain
+    wanted = step(build(), x, boxes, "exact")
+    got = step(build().to("cuda"), x.to("cuda"), boxes.to("cuda"), name)
+    assert got[0] == pytest.approx(wanted[0], rel=1e-4 if name == "fp32" else 0.05)
+    least = 0.99999 if name == "fp32" else 0.998
+    assert torch.cosine_similarity(got[1], wanted[1], 0) >= least
+
+
+FIRST_USE = selftest._device_failures.__wrapped__
+
+
+def test_the_first_convolution_tests_the_device(gpu, monkeypatch, tmp_path):
+    """Within its operator, where no graph is recorded; what was found is kept for other runs."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(selftest, "CASES", {"depthwise": selftest.CASES["depthwise"]})
+    monkeypatch.setattr(selftest, "_device_failures", FIRST_USE)
+    x, weight = (torch.rand(2, 8, 5, 5).to("cuda").requires_grad_(), torch.rand(8, 1, 3, 3))
+    ops.conv2d(x, weight.to("cuda"), groups=8).sum().backward()
+    (found,) = json.loads((tmp_path / "yolo" / "cuda-selftest.json").read_text()).items()
+    assert found[0].startswith("stand-in, driver 0, kernels ") and found[1] == {}
+
+
+def test_two_devices_do_not_mix(gpu):
+    with pytest.raises(RuntimeError, match="same device"):
+        torch.ones(2).to("cuda") + torch.ones(2)
