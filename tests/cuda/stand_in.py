@@ -97,8 +97,8 @@ class StandIn(TorchDispatchMode):
     def entered(self, monkeypatch):
         for name, value in self._faces().items():
             monkeypatch.setattr(torch.cuda, name, value)
-        monkeypatch.setattr(operators, "kernels", lambda: self.kernels)
-        monkeypatch.setattr("yolo.ops.update.kernels", lambda: self.kernels)
+        for place in ("ops.cuda.operators.kernels", "ops.update.kernels", "plan.cuda.cuda_kernels"):
+            monkeypatch.setattr(f"yolo.{place}", lambda: self.kernels)
         for name in ("backward", "grad"):
             monkeypatch.setattr(
                 torch.autograd, name, self._elsewhere(getattr(torch.autograd, name))
@@ -141,6 +141,8 @@ class StandIn(TorchDispatchMode):
             "_lazy_init": lambda: None,
             "is_available": lambda: True,
             "current_device": lambda: 0,
+            "set_device": lambda _: None,
+            "manual_seed_all": lambda _: None,
             "get_device_name": lambda *_: "stand-in",
             "get_device_capability": lambda *_: (9, 0),
             "synchronize": lambda *_: None,

@@ -8,9 +8,11 @@ import torch
 from tests.cuda.stand_in import StandIn
 from tests.cuda.test_joined import CHAIN
 from yolo import cfg, ops
+from yolo.data.image import Placement
 from yolo.network import Network
 from yolo.ops.cuda import selftest
 from yolo.optimizer import DarknetSGD
+from yolo.plan.cuda import CudaPlan
 
 
 @pytest.fixture
@@ -65,6 +67,27 @@ def test_the_first_convolution_tests_the_device(gpu, monkeypatch, tmp_path):
     ops.conv2d(x, weight.to("cuda"), groups=8).sum().backward()
     (found,) = json.loads((tmp_path / "yolo" / "cuda-selftest.json").read_text()).items()
     assert found[0].startswith("stand-in, driver 0, kernels ") and found[1] == {}
+
+
+@torch.no_grad()
+def test_every_call_of_a_plan_gives_the_same(gpu, chain):
+    """The first one, too: the runs before the capture write over the input."""
+    build, x, _ = chain
+    net = build().eval()
+    for buffer in net.buffers():
+        buffer.fill_(0.3)
+    (wanted,) = net(x)
+    plan = CudaPlan(net.to("cuda").fused(), batch=len(x))
+    places = [Placement(16, 16, 0, 0, 16, 16)] * len(x)
+    boxes = [plan.detect(x.to("cuda"), places, 0.2, 0.45) for _ in range(2)]
+    assert len(boxes[0][1][0]) > 1
+    for first, later in zip(*boxes, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(first, later, strict=True))
+    waits = gpu.waits
+    for _ in range(2):
+        (got,) = plan(x.to("cuda"))
+        torch.testing.assert_close(got.cpu(), wanted)
+    assert gpu.waits == waits + 4  # x there, the result back
 
 
 def test_two_devices_do_not_mix(gpu):

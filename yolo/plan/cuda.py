@@ -95,8 +95,9 @@ class CudaPlan:
             with within(self.precision):
                 return self.net(x)
         with self._lock:
+            run = self._ready(self._forward)
             self.input.copy_(x)
-            outputs = self._replay(self._forward)
+            outputs = run()
             return [y.clone() for y in outputs] if self._graphs else outputs
 
     @torch.no_grad()
@@ -107,24 +108,30 @@ class CudaPlan:
         if self._finder is None:
             return None
         with self._lock:
+            run = self._ready(self._find)
             self.input[: len(x)].copy_(x)
             self._finder.set(places, thresh, nms)
-            self._replay(self._find)
+            run()
             return self._finder.read(len(x))
 
     def _find(self):
         self._run()
         self._finder.launch()
 
-    def _replay(self, work):
-        """What work() does and returns; on a GPU as the CUDA graph that its first call became."""
+    def _ready(self, work):
+        """work, or on a GPU the CUDA graph that it becomes before its first input is there: later
+        layers write over an input, and so do the runs that a capture begins with."""
         if self.device.type != "cuda":
-            return work()
+            return work
         if work not in self._graphs:
             self._graphs[work] = self._capture(work)
         graph, results = self._graphs[work]
-        graph.replay()
-        return results
+
+        def replay():
+            graph.replay()
+            return results
+
+        return replay
 
     def _capture(self, work):
         """Two runs aside, as CUDA graphs want it, then the one that is recorded."""

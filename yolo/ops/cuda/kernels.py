@@ -48,6 +48,13 @@ class Kernels:
         self.on_cuda = on_cuda
         if not hasattr(self.library, "yolo_cuda_message"):
             raise CudaError(f"{path} holds no CUDA kernels")
+        try:
+            self._state_results()
+        except AttributeError as error:
+            raise CudaError(f"{path} is of other sources; build it again ({error})") from None
+
+    def _state_results(self):
+        """What the functions return that give no int."""
         self.library.yolo_cuda_message.restype = c_char_p
         for kernel in ("conv_im2col", "conv_implicit", "conv_stem", "depthwise", "norm"):
             getattr(self.library, f"yolo_cuda_{kernel}_workspace").restype = c_int64
