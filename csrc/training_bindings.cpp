@@ -115,36 +115,38 @@ void bind_training(py::module_& m) {
         unlocked());
     m.def(
         "max_pool",
-        [](const PoolShape& s, Address x, Address y, int threads) {
-            max_pool(choose(), s, at(x), at(y), threads);
+        [](const PoolShape& s, Address x, long x_image, Address y, int threads) {
+            max_pool(choose(), s, {at(x), x_image}, at(y), threads);
         },
         unlocked());
     m.def(
         "max_pool_grad",
-        [](const PoolShape& s, Address x, Address y, Address dy, Address dx, int threads) {
-            max_pool_grad(choose(), s, at(x), at(y), at(dy), at(dx), threads);
+        [](const PoolShape& s, Address x, long x_image, Address y, Address dy, long dy_image,
+           Address dx, int threads) {
+            max_pool_grad(choose(), s, {at(x), x_image}, at(y), {at(dy), dy_image}, at(dx),
+                          threads);
         },
         unlocked());
     m.def(
         "enlarge",
-        [](const Size& s, int scale, float gain, Address x, Address y, int threads) {
-            enlarge(choose(), s, scale, gain, at(x), at(y), threads);
+        [](const Size& s, int scale, float gain, Address x, long x_image, Address y, int threads) {
+            enlarge(choose(), s, scale, gain, {at(x), x_image}, at(y), threads);
         },
         unlocked());
     m.def(
         "sum",
         [](const Size& s, const std::vector<std::tuple<Address, long, int, int>>& given, Address y,
-           int threads) {
+           long y_image, int threads) {
             std::vector<SumTerm> terms;
             for (const auto& [x, image, channels, first] : given)
-                terms.push_back({at(x), image, channels, first});
-            sum(choose(), s, terms, at(y), threads);
+                terms.push_back({{at(x), image}, channels, first});
+            sum(choose(), s, terms, {at(y), y_image}, threads);
         },
         unlocked());
     m.def(
         "block_sums",
-        [](const Size& s, int scale, float gain, Address x, Address y, int threads) {
-            block_sums(choose(), s, scale, gain, at(x), at(y), threads);
+        [](const Size& s, int scale, float gain, Address x, long x_image, Address y, int threads) {
+            block_sums(choose(), s, scale, gain, {at(x), x_image}, at(y), threads);
         },
         unlocked());
 }

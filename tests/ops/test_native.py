@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from yolo.ops import activate, backend, batch_norm_act, conv2d, maxpool2d
-from yolo.ops.native import conv_plan, library
+from yolo.ops.native import conv_plan, library, threads, torch_alone
 from yolo.ops.shapes import ConvShape
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,3 +100,18 @@ def test_scratch_memory_is_bounded():
         for size in (13, 52, 208, 832):
             plan = conv_plan(shape(64, 128, size, 256, 3), name, 2)
             assert plan.workspace <= 8_000_000, (name, size, plan.workspace)
+
+
+def test_torch_alone_leaves_kernels_their_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(KeyError), torch_alone():
+            with torch_alone():
+                assert torch.get_num_threads() == 1
+                assert threads() == 3
+            assert (torch.get_num_threads(), threads()) == (1, 3)
+            raise KeyError
+        assert (torch.get_num_threads(), threads()) == (3, 3)
+    finally:
+        torch.set_num_threads(before)

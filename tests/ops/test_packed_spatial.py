@@ -62,3 +62,14 @@ def test_join_part_add():
     same(unpack(packed.add(packed.pack(a), packed.pack(2 * a))), 3 * a, a, 1e-6)
     assert packed.can_join([32, 23]) and not packed.can_join([23, 32])
     assert packed.can_part(64, 2) and not packed.can_part(42, 2) and packed.can_part(21, 1)
+
+
+def test_slices_are_read_as_they_lie():
+    """A group of channels as input, and a part of a concatenation's gradient."""
+    x = torch.randn(2, 32, 6, 6, requires_grad=True)
+    half = packed.part(packed.pack(x), 2, 1)
+    pooled, large = maxpool2d(half, 3, 1, 2), upsample(maxpool2d(half, 2, 2, 0), 2, 1.0)
+    ours = unpack(packed.join([pooled, large, half]))
+    wanted = x[:, 16:]
+    small = F.interpolate(F.max_pool2d(wanted, 2), scale_factor=2)
+    same(ours, torch.cat([maxpool2d(wanted, 3, 1, 2), small, wanted], 1), x, 1e-6)

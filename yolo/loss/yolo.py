@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .. import boxes as box
 from ..ops import highest
+from ..ops.native import torch_alone
 from .box_delta import iou_delta, mse_delta
 from .class_delta import ClassRule
 from .grid import Grid
@@ -52,7 +53,8 @@ def _deltas(head: "YoloPasses", state) -> tuple[Tensor, float, Averages, dict]:
 
 def run(passes: type["YoloPasses"], layer, x: Tensor, boxes: Tensor, state) -> HeadLoss:
     """All passes over one mini-batch."""
-    gradient, cost, averages, terms = _deltas(passes(layer, x, boxes, state), state)
+    with torch_alone():
+        gradient, cost, averages, terms = _deltas(passes(layer, x, boxes, state), state)
     return HeadLoss.of(x, gradient.view_as(x), cost, averages, terms)
 
 

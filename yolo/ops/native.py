@@ -1,9 +1,11 @@
 """yolo._C, ready for use: loaded, given SciPy's BLAS, and its cached sizes and plans."""
 
+import contextlib
 import ctypes
 import functools
 import glob
 import sys
+import threading
 from pathlib import Path
 
 BUILD_HINT = (
@@ -69,11 +71,36 @@ def _scipy_blas_files():
     return sorted(path for path in loaded if path.startswith("/") and "numpy" not in path)
 
 
+class _Kernels(threading.local):
+    threads = 0  # that kernels may use; 0: as PyTorch is set
+
+
+_kernels = _Kernels()
+
+
 def threads():
     """Threads that a kernel may use now, as PyTorch is set."""
     import torch
 
-    return torch.get_num_threads()
+    return _kernels.threads or torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def torch_alone():
+    """PyTorch's operators compute on the calling thread alone, our kernels as before.
+
+    For many operators on few values: each would call PyTorch's threads, which then watch for more
+    work for milliseconds and take the cores from the kernels that follow."""
+    import torch
+
+    before = torch.get_num_threads(), _kernels.threads
+    _kernels.threads = threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        _kernels.threads = before[1]
 
 
 def blas_threads():

@@ -22,6 +22,7 @@ from .grad import first_order
 from .native import library, threads
 from .packed_memory import BORDER, lanes
 from .packed_recipe import KEPT, Joined, Recipe, joined
+from .packed_sum import write_sum
 from .precision import half_type
 from .switch import Switch
 
@@ -113,7 +114,7 @@ def join(parts):
     """Concatenation of Packed along the channels."""
     if len(parts) == 1:
         return parts[0]
-    data = _Join.apply(sum(x.channels for x in parts), *[x.data for x in parts])
+    data = _Join.apply(*[x.data for x in parts])
     return Packed(data, sum(x.channels for x in parts), joined([x.recipe for x in parts]))
 
 
@@ -122,7 +123,7 @@ def part(x, groups, index):
     if groups == 1:
         return x
     channels = x.channels // groups
-    data = _Part.apply(x.data, x.channels, channels, index)
+    data = _Part.apply(x.data, channels, index)
     how, tensors = x.recipe
     known = not isinstance(how, Joined)
     recipe = how.part(tensors, index * channels, channels) if known else None
@@ -134,30 +135,17 @@ def add(x, y):
     return Packed(_Add.apply(x.data, y.data), x.channels)
 
 
-def images(data):
-    """data, each image of it in one piece, and the floats from one image to the next."""
-    _, _, rows, columns, v = data.shape
-    inside = rows * columns * v, columns * v, v, 1
-    if data.stride()[1:] != inside:
-        data = data.contiguous()
-    return data, data.stride(0)
-
-
-def _sum(like, channels, terms):
-    """Sum of terms (first block, data) into channels of maps like those of `like`."""
-    n, _, rows, columns, _ = like.shape
-    size = n, channels, rows - 2 * BORDER, columns - 2 * BORDER
-    y = packed_memory.empty(*size)
-    terms = [(first, *images(data)) for first, data in terms]
-    parts = [(x.data_ptr(), step, x.shape[1] * x.shape[4], first) for first, x, step in terms]
-    library().packed.sum(size, parts, y.data_ptr(), threads())
+def _sum(like, blocks, terms):
+    """Sum of terms (first block, data) into so many blocks of maps like those of `like`."""
+    y = packed_memory.empty_data((like.shape[0], blocks, *like.shape[2:]))
+    write_sum(y, terms)
     return y
 
 
 class _Add(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, y):
-        return _sum(x, x.shape[1] * x.shape[4], [(0, x), (0, y)])
+        return _sum(x, x.shape[1], [(0, x), (0, y)])
 
     @staticmethod
     @first_order("add")
@@ -179,34 +167,33 @@ class _Fork(torch.autograd.Function):
         grads = [g for g in grads if g is not None]
         if len(grads) < 2:
             return (grads or [None])[0], None
-        channels = grads[0].shape[1] * grads[0].shape[4]
-        return _sum(grads[0], channels, [(0, g) for g in grads]), None
+        return _sum(grads[0], grads[0].shape[1], [(0, g) for g in grads]), None
 
 
 class _Part(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, whole, channels, index):
+    def forward(ctx, x, channels, index):
         blocks = channels // x.shape[4]
-        ctx.whole, ctx.first = whole, index * blocks
+        ctx.whole, ctx.first = x.shape[1], index * blocks
         return x[:, ctx.first : ctx.first + blocks]
 
     @staticmethod
     @first_order("part")
     def backward(ctx, grad):
-        return _sum(grad, ctx.whole, [(ctx.first, grad)]), None, None, None
+        return _sum(grad, ctx.whole, [(ctx.first, grad)]), None, None
 
 
 class _Join(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, channels, *parts):
+    def forward(ctx, *parts):
         ctx.blocks = [x.shape[1] for x in parts]
         first = itertools.accumulate(ctx.blocks, initial=0)
-        return _sum(parts[0], channels, list(zip(first, parts, strict=False)))
+        return _sum(parts[0], sum(ctx.blocks), list(zip(first, parts, strict=False)))
 
     @staticmethod
     @first_order("join")
     def backward(ctx, grad):
-        return None, *grad.split(ctx.blocks, 1)
+        return grad.split(ctx.blocks, 1)
 
 
 class _Pack(torch.autograd.Function):

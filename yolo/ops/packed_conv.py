@@ -21,6 +21,7 @@ from .grad import first_order
 from .native import activation_codes, library, native_conv_shape, threads
 from .packed import Packed
 from .packed_recipe import KEPT, NormAct, Recipe, read
+from .packed_sum import images
 from .precision import precision
 from .shapes import conv_shape
 from .shared_norm import means_of_all, of_batch, subtract
@@ -137,7 +138,7 @@ class _Block(torch.autograd.Function):
     def backward(ctx, grad_y, *_):
         weight, z, mean, rstd, scale, bias, *kept = ctx.saved_tensors
         layer, wanted = ctx.layer, ctx.needs_input_grad
-        grad_y, grad_image = packed.images(grad_y)
+        grad_y, grad_image = images(grad_y)
         grad_scale, grad_bias = torch.empty_like(scale), torch.empty_like(bias)
         grad_z = packed_memory.empty_data(layer.y_data)
         space = packed_memory.workspace(layer.workspace)
@@ -169,7 +170,7 @@ class _Block(torch.autograd.Function):
 
 def _images(x):
     """x and the floats from one image to the next (0: an ordinary tensor)."""
-    return packed.images(x) if x.dim() == 5 else (x.contiguous(), 0)
+    return images(x) if x.dim() == 5 else (x.contiguous(), 0)
 
 
 def _subtract_inside(grad_z, z, a, b):

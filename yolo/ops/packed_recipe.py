@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from . import packed_memory
 from .native import activation_codes, library, threads
+from .packed_sum import write_sum
 
 
 class Recipe(NamedTuple):
@@ -41,7 +42,7 @@ class Kept:
         return tensors[0].shape[1]
 
     def write(self, tensors, x):
-        x.copy_(tensors[0])
+        write_sum(x, [(0, tensors[0])])
 
     def part(self, tensors, first, channels):
         return Recipe(self, (_blocks(first, channels, tensors[0]),))

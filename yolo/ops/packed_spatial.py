@@ -7,6 +7,7 @@ from .grad import first_order
 from .native import library, native_pool_shape, threads
 from .packed import Packed
 from .packed_recipe import read
+from .packed_sum import images
 
 
 def maxpool2d(x, shape):
@@ -24,9 +25,10 @@ class _MaxPool(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, shape, recipe):
-        x, y = x.contiguous(), packed_memory.empty(shape.n, shape.c, shape.p, shape.q)
+        x, image = images(x)
+        y = packed_memory.empty(shape.n, shape.c, shape.p, shape.q)
         native = native_pool_shape(shape)
-        library().packed.max_pool(native, x.data_ptr(), y.data_ptr(), threads())
+        library().packed.max_pool(native, x.data_ptr(), image, y.data_ptr(), threads())
         ctx.native, ctx.size, ctx.recipe = native, shape[:4], recipe.how
         ctx.save_for_backward(y, *recipe.tensors)
         return y
@@ -35,10 +37,11 @@ class _MaxPool(torch.autograd.Function):
     @first_order("maxpool2d")
     def backward(ctx, grad_y):
         y, *kept = ctx.saved_tensors
-        x = read(ctx.recipe, kept).contiguous()
-        grad_y, grad_x = grad_y.contiguous(), packed_memory.empty(*ctx.size)
-        pointers = [t.data_ptr() for t in (x, y, grad_y, grad_x)]
-        library().packed.max_pool_grad(ctx.native, *pointers, threads())
+        x, image = images(read(ctx.recipe, kept))
+        grad_y, grad_image = images(grad_y)
+        grad_x = packed_memory.empty(*ctx.size)
+        given = x.data_ptr(), image, y.data_ptr(), grad_y.data_ptr(), grad_image
+        library().packed.max_pool_grad(ctx.native, *given, grad_x.data_ptr(), threads())
         return grad_x, None, None
 
 
@@ -47,14 +50,15 @@ class _Enlarge(torch.autograd.Function):
     def forward(ctx, x, size, scale, gain):
         ctx.size, ctx.scale, ctx.gain = size, scale, gain
         n, c, h, w = size
-        x, y = x.contiguous(), packed_memory.empty(n, c, h * scale, w * scale)
-        library().packed.enlarge(size, scale, gain, x.data_ptr(), y.data_ptr(), threads())
+        (x, image), y = images(x), packed_memory.empty(n, c, h * scale, w * scale)
+        pointers = x.data_ptr(), image, y.data_ptr()
+        library().packed.enlarge(size, scale, gain, *pointers, threads())
         return y
 
     @staticmethod
     @first_order("upsample")
     def backward(ctx, grad_y):
-        grad_y, grad_x = grad_y.contiguous(), packed_memory.empty(*ctx.size)
-        pointers = grad_y.data_ptr(), grad_x.data_ptr()
+        (grad_y, image), grad_x = images(grad_y), packed_memory.empty(*ctx.size)
+        pointers = grad_y.data_ptr(), image, grad_x.data_ptr()
         library().packed.block_sums(ctx.size, ctx.scale, ctx.gain, *pointers, threads())
         return grad_x, None, None, None

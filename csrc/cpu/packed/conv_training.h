@@ -19,6 +19,10 @@ struct Input {
     const float* data;
     long image;
 };
+struct Output {  // the same, to be written
+    float* data;
+    long image;
+};
 
 class ConvTraining {
  public:

@@ -15,12 +15,6 @@ struct NormParameters {
     const float *mean, *rstd, *scale, *bias;
 };
 
-// Like Input, to be written.
-struct Output {
-    float* data;
-    long image;
-};
-
 long norm_workspace(const Kernels& kernels, const NormSize& size);  // floats, for any call
 
 // mean, 1 / sqrt(var + eps) of each channel; moves the rolling pair as ordinary training does

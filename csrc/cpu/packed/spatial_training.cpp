@@ -2,7 +2,6 @@
 
 #include <memory>
 
-#include "conv_training.h"
 #include "shares.h"
 
 namespace yolo::packed {
@@ -19,10 +18,16 @@ Convert convert(const Kernels& kernels, const Size& s, const float* packed, cons
             nullptr};
 }
 
-Pool pool(const Kernels& kernels, const PoolShape& s, const float* x, const float* y) {
+View view(const Kernels& kernels, const Size& s, Input x, int scale = 1) {
+    View v = view(kernels, s, x.data, scale);
+    if (x.image) v.image = x.image;
+    return v;
+}
+
+Pool pool(const Kernels& kernels, const PoolShape& s, Input x, Input y) {
     const int n = int(s.n), c = int(s.c);
-    return {packed_view(kernels, x, n, c, int(s.h), int(s.w)),
-            packed_view(kernels, y, n, c, int(s.p), int(s.q)),
+    return {view(kernels, {n, c, int(s.h), int(s.w)}, x),
+            view(kernels, {n, c, int(s.p), int(s.q)}, y),
             int(s.size_y),
             int(s.size_x),
             int(s.stride_y),
@@ -45,44 +50,41 @@ void unpack(const Kernels& kernels, const Size& size, const float* packed, float
     share(threads, [&](const Share& s) { kernels.unpack(call, s); });
 }
 
-void max_pool(const Kernels& kernels, const PoolShape& shape, const float* x, float* y,
-              int threads) {
-    const Pool call = pool(kernels, shape, x, y);
+void max_pool(const Kernels& kernels, const PoolShape& shape, Input x, float* y, int threads) {
+    const Pool call = pool(kernels, shape, x, {y, 0});
     const long each = (kernels.pool_scratch(call) + 15) / 16 * 16;
     std::unique_ptr<float[]> scratch(new float[threads * each]);
     share(threads, shares_of(threads), scratch.get(), each,
           [&](const Share& s) { kernels.max_pool(call, s); });
 }
 
-void max_pool_grad(const Kernels& kernels, const PoolShape& shape, const float* x, const float* y,
-                   const float* dy, float* dx, int threads) {
-    const Pool call = pool(kernels, shape, x, y), gradients = pool(kernels, shape, dx, dy);
+void max_pool_grad(const Kernels& kernels, const PoolShape& shape, Input x, const float* y,
+                   Input dy, float* dx, int threads) {
+    const Pool call = pool(kernels, shape, x, {y, 0});
+    const Pool gradients = pool(kernels, shape, {dx, 0}, dy);
     share(threads, [&](const Share& s) {
         kernels.training->max_pool_grad(call, gradients.x, gradients.y, s);
     });
 }
 
-void enlarge(const Kernels& kernels, const Size& size, int scale, float gain, const float* x,
-             float* y, int threads) {
+void enlarge(const Kernels& kernels, const Size& size, int scale, float gain, Input x, float* y,
+             int threads) {
     const Copy call{view(kernels, size, x), view(kernels, size, y, scale), nullptr, scale, gain};
     share(threads, [&](const Share& s) { kernels.copy(call, s); });
 }
 
-void block_sums(const Kernels& kernels, const Size& size, int scale, float gain, const float* x,
-                float* y, int threads) {
+void block_sums(const Kernels& kernels, const Size& size, int scale, float gain, Input x, float* y,
+                int threads) {
     const Copy call{view(kernels, size, x, scale), view(kernels, size, y), nullptr, scale, gain};
     share(threads, [&](const Share& s) { kernels.training->block_sums(call, s); });
 }
 
-void sum(const Kernels& kernels, const Size& size, const std::vector<SumTerm>& terms, float* y,
+void sum(const Kernels& kernels, const Size& size, const std::vector<SumTerm>& terms, Output y,
          int threads) {
     std::vector<Term> parts;
-    for (const SumTerm& t : terms) {
-        Term part{view(kernels, {size[0], t.channels, size[2], size[3]}, t.x), t.first};
-        if (t.image) part.x.image = t.image;
-        parts.push_back(part);
-    }
-    const View out = view(kernels, size, y);
+    for (const SumTerm& t : terms)
+        parts.push_back({view(kernels, {size[0], t.channels, size[2], size[3]}, t.x), t.first});
+    const View out = view(kernels, size, Input{y.data, y.image});
     share(threads,
           [&](const Share& s) { kernels.training->sum(parts.data(), int(parts.size()), out, s); });
 }
