@@ -21,7 +21,6 @@ from yolo.network import Network
 from yolo.ops import packed_memory
 from yolo.ops.native import native_conv_shape
 from yolo.plan.choose import TILES
-from yolo.plan.training import _shape
 
 CFG = Path(__file__).resolve().parents[1] / "cfg"
 
@@ -33,7 +32,7 @@ def shapes(name, size, batch):
     found = {}
     for layer in layers:
         if layer.packs and layer.sources[0] != -1:
-            shape = _shape(layer, batch)
+            shape = layer.conv_shape(batch)
             found[shape] = found.get(shape, 0) + 1
     return found
 

@@ -4,12 +4,14 @@
     python benchmarks/training_step.py yolov4-tiny:416:8 --peak ours      peak memory of one side
 
 Every side trains the same network from the same weights on the same images, in turns; PyTorch's is
-written as its users would: conv2d, batch_norm, leaky_relu or mish in place, interpolate. Peak
-memory is that of a process of its own, and that of a change of the input size the first step after
-it beside the later ones.
+written as its users would: conv2d, batch_norm, leaky_relu or mish in place, interpolate, dropout.
+Peak memory is that of a process of its own, and that of a change of the input size the first step
+after it beside the later ones. All layers train (stopbackward=N is over); gradients are compared
+without [dropout], for which each side draws numbers of its own.
 """
 
 import argparse
+import functools
 import statistics
 import subprocess
 import sys
@@ -32,6 +34,7 @@ SIDES = ("ours", *PEERS)
 # Relative L2 of all weights' gradients. Where a leaky unit is next to 0 its two slopes are ten
 # times apart, and the loss has thresholds: exact sums differ by as much as Winograd's do.
 TOLERANCE = 4e-2
+ITERATION = 100_000  # past every stopbackward
 ACTIVATIONS = {
     "linear": lambda x: x,
     "leaky": lambda x: F.leaky_relu(x, 0.1, inplace=True),
@@ -48,6 +51,7 @@ class Step:
     def __init__(self, side, name, size, batch):
         sections = cfg.read(name if str(name).endswith(".cfg") else CFG / f"{name}.cfg")
         self.net, self.side, self.batch = Network(sections, seed=0).train(), side, batch
+        self.net.iteration = ITERATION
         if side != "ours":
             as_pytorch(self.net, PEERS[side])
         self.resize(size)
@@ -65,7 +69,19 @@ class Step:
         self.net.zero_grad(set_to_none=True)
         with ops.backend("native" if self.side == "ours" else "torch"), ops.precision("fast"):
             self.net.loss(self.x, self.boxes).total.backward()
-        return torch.cat([p.grad.flatten() for p in self.net.parameters() if p.dim() == 4])
+        trained = (p for p in self.net.parameters() if p.requires_grad and p.dim() == 4)
+        return torch.cat([p.grad.flatten() for p in trained])
+
+    def without_dropout(self):
+        """The same, nothing being dropped."""
+        layers = [layer for layer in self.net.layers if type(layer).__name__ == "Dropout"]
+        shares = [layer.probability for layer in layers]
+        for layer in layers:
+            layer.probability = 0
+        gradients = self()
+        for layer, share in zip(layers, shares, strict=True):
+            layer.probability = share
+        return gradients
 
 
 def as_pytorch(net, memory_format):
@@ -77,7 +93,15 @@ def as_pytorch(net, memory_format):
             layer.forward = lambda x, layer=layer: convolutional(layer, x)
         if type(layer).__name__ == "Upsample":
             layer.forward = lambda x, layer=layer: F.interpolate(x, scale_factor=layer.stride)
+        if type(layer).__name__ == "Dropout" and not layer.dropblock:
+            layer.forward = lambda x, layer=layer: F.dropout(x, layer.probability, layer.training)
+        if type(layer).__name__ == "Shortcut" and layer.packs:
+            layer.forward = lambda *x, layer=layer: ACTIVATIONS[layer.activation](sum_of(x))
     return net
+
+
+def sum_of(tensors):
+    return functools.reduce(torch.add, tensors)
 
 
 def convolutional(layer, x):
@@ -96,9 +120,9 @@ def compare(name, size, batch, args):
 
     name: of a .cfg in cfg/, or the path of one; args: repeats and threads."""
     steps = {side: Step(side, name, size, batch) for side in SIDES}
-    expected = steps["torch"]().double()
+    expected = steps["torch"].without_dropout().double()
     for side, step in steps.items():
-        error = float((step().double() - expected).norm() / expected.norm())
+        error = float((step.without_dropout().double() - expected).norm() / expected.norm())
         if not error <= TOLERANCE:
             raise SystemExit(f"{name}: gradients of {side} differ from PyTorch's by {error:.1e}")
     rounds = race(steps, args.repeats)

@@ -5,8 +5,9 @@
 #include <array>
 #include <memory>
 
-#include "cpu/packed/conv_training.h"
+#include "cpu/packed/conv_passes.h"
 #include "cpu/packed/norm_training.h"
+#include "cpu/packed/pointwise_training.h"
 #include "cpu/packed/pool_memory.h"
 #include "cpu/packed/spatial_training.h"
 #include "packed_bindings.h"
@@ -17,7 +18,6 @@ namespace yolo::packed {
 namespace {
 
 using Address = uintptr_t;
-using Size = std::array<int, 4>;  // n, channels, height, width
 
 float* at(Address address) {
     return reinterpret_cast<float*>(address);
@@ -27,13 +27,6 @@ NormSize norm_size(const Size& s) {
 }
 NormParameters parameters(const std::array<Address, 4>& p) {
     return {at(p[0]), at(p[1]), at(p[2]), at(p[3])};
-}
-
-void statistics(const Size& size, Address z, double momentum, double eps,
-                const std::array<Address, 2>& rolling, Address mean, Address rstd,
-                Address workspace, int threads) {
-    norm_statistics(choose(), norm_size(size), at(z), momentum, eps, at(rolling[0]), at(rolling[1]),
-                    at(mean), at(rstd), at(workspace), threads);
 }
 
 void norm_forward(const Size& size, Address z, long z_image, const std::array<Address, 4>& p,
@@ -51,40 +44,98 @@ void norm_backward(const Size& size, Address dy, long dy_image, Address z,
                       threads);
 }
 
+void forward_moments(const ConvPasses& c, Address x, long image, Address weight, Address z,
+                     double momentum, double eps, const std::array<Address, 2>& rolling,
+                     Address mean, Address rstd, Address workspace) {
+    c.forward_moments({at(x), image}, at(weight), at(z), at(workspace));
+    norm_statistics(choose(), c.norm_size(), momentum, eps, at(rolling[0]), at(rolling[1]),
+                    at(mean), at(rstd), at(workspace));
+}
+
+// Of y = activation(norm(z)), z = x * weight: the norm's gradients, by way of dz those by the
+// weight and by x, where there is an address.
+void backward(const ConvPasses& c, Address dy, long dy_image, Address z,
+              const std::array<Address, 4>& p, Activation activation, bool from_batch, Address dz,
+              Address grad_scale, Address grad_bias, Address x, long image, Address weight,
+              Address grad_weight, Address grad_x, Address workspace, int threads) {
+    const Norm norm =
+        norm_act_sums(choose(), c.norm_size(), {at(dy), dy_image}, at(z), parameters(p), activation,
+                      from_batch, at(grad_scale), at(grad_bias), at(workspace), threads);
+    c.backward(norm, at(dz), {at(x), image}, at(weight), at(grad_weight), at(grad_x),
+               at(workspace));
+}
+
 void bind_conv(py::module_& m) {
     using unlocked = py::call_guard<py::gil_scoped_release>;
-    using Conv = ConvTraining;
+    using Conv = ConvPasses;
     py::class_<Conv>(m, "ConvTraining", py::module_local())
         .def(py::init([](const ConvShape& shape, bool planar, bool fast, int threads) {
-                 return std::make_unique<Conv>(choose(), shape, planar, fast, threads);
+                 return Conv::make(choose(), shape, planar, fast, threads);
              }),
              py::arg("shape"), py::arg("planar"), py::arg("fast"), py::arg("threads"))
-        .def_static("fits", &Conv::fits)
+        .def_static("fits", [](const ConvShape& shape,
+                               bool planar) { return Conv::fits(choose(), shape, planar); })
         .def_property_readonly("workspace", &Conv::workspace)
         .def_property_readonly("algorithm", &Conv::algorithm)
+        .def_property_readonly("wants_dz", &Conv::wants_dz)
         .def(
             "forward",
             [](const Conv& c, Address x, long image, Address weight, Address y, Address ws) {
-                c.forward({at(x), image}, at(weight), at(y), at(ws));
+                c.forward({at(x), image}, at(weight), {at(y), 0}, at(ws));
             },
             unlocked())
+        .def("forward_moments", &forward_moments, unlocked())
         .def(
-            "forward_moments",
-            [](const Conv& c, Address x, long image, Address weight, Address z, const Size& size,
-               double momentum, double eps, const std::array<Address, 2>& rolling, Address mean,
-               Address rstd, Address ws, int threads) {
-                c.forward({at(x), image}, at(weight), at(z), at(ws));
-                statistics(size, z, momentum, eps, rolling, mean, rstd, ws, threads);
-            },
-            unlocked())
-        .def(
-            "gradients",  // by the weight, then by x, where there is an address
+            "gradients",  // by the weight and by x, where there is an address
             [](const Conv& c, Address dz, Address x, long image, Address weight,
                Address grad_weight, Address grad_x, Address ws) {
-                if (grad_weight) c.grad_weight(at(dz), {at(x), image}, at(grad_weight), at(ws));
-                if (grad_x) c.grad_x(at(dz), at(weight), at(grad_x), at(ws));
+                c.gradients({at(dz), 0}, {at(x), image}, at(weight), at(grad_weight),
+                            {at(grad_x), 0}, at(ws));
             },
-            unlocked());
+            unlocked())
+        .def("backward", &backward, unlocked());
+}
+
+void bind_pointwise(py::module_& m) {
+    using unlocked = py::call_guard<py::gil_scoped_release>;
+    m.def(
+        "pointwise",
+        [](const Size& s, Address a, Address b, bool multiply, bool broadcast, Activation f,
+           Address y, int threads) {
+            pointwise(choose(), s, at(a), at(b), multiply, broadcast, f, at(y), threads);
+        },
+        unlocked());
+    m.def(
+        "product_grad",
+        [](const Size& s, Address a, Address b, bool broadcast, Address dy, Address da, Address db,
+           int threads) {
+            product_grad(choose(), s, at(a), at(b), broadcast, at(dy), at(da), at(db), threads);
+        },
+        unlocked());
+    m.def(
+        "activate_map",
+        [](const Size& s, Activation f, Address x, Address y, int threads) {
+            activate_map(choose(), s, f, at(x), at(y), threads);
+        },
+        unlocked());
+    m.def(
+        "slope_product",
+        [](const Size& s, Activation f, Address x, Address dy, Address dx, int threads) {
+            slope_product(choose(), s, f, at(x), at(dy), at(dx), threads);
+        },
+        unlocked());
+    m.def(
+        "average_pool",
+        [](const Size& s, Address x, Address y, int threads) {
+            average_pool(choose(), s, at(x), at(y), threads);
+        },
+        unlocked());
+    m.def(
+        "average_pool_grad",
+        [](const Size& s, Address dy, Address dx, int threads) {
+            average_pool_grad(choose(), s, at(dy), at(dx), threads);
+        },
+        unlocked());
 }
 
 }  // namespace
@@ -92,6 +143,7 @@ void bind_conv(py::module_& m) {
 void bind_training(py::module_& m) {
     using unlocked = py::call_guard<py::gil_scoped_release>;
     bind_conv(m);
+    bind_pointwise(m);
     py::class_<Lease>(m, "Lease", py::buffer_protocol(), py::module_local())
         .def(py::init<long>())
         .def_buffer([](Lease& l) { return py::buffer_info(l.data(), l.floats()); });

@@ -73,11 +73,11 @@ class Recorded:
         self._note("forward")
         self._conv.forward_moments(*given)
 
-    def gradients(self, *given):
-        for name, address in zip(("grad_weight", "grad_x"), given[4:6], strict=True):
+    def backward(self, *given):
+        for name, address in zip(("grad_weight", "grad_x"), given[12:14], strict=True):
             if address:
                 self._note(name)
-        self._conv.gradients(*given)
+        self._conv.backward(*given)
 
 
 @pytest.fixture
@@ -118,14 +118,14 @@ def test_rows_are_what_a_step_runs(word, packed_runs, planar_runs):
     packed = [row for row in rows if not row.why.startswith("planar")]
     expected = set()
     for row in packed:
-        shape = training._shape(net.layers[row.layer], 2)
+        shape = net.layers[row.layer].conv_shape(2)
         for name in ("forward", "grad_x", "grad_weight"):
             if getattr(row, name):
                 expected.add((shape.c, shape.k, shape.stride, name))
     assert packed_runs == expected
     planar = {(row.layer, name, getattr(row, name)) for row in rows if row not in packed
               for name in ("forward", "grad_x", "grad_weight")}  # fmt: skip
-    number = {training._shape(net.layers[row.layer], 2): row.layer for row in rows}
+    number = {net.layers[row.layer].conv_shape(2): row.layer for row in rows}
     assert {(number[shape], name, algorithm) for shape, name, algorithm in planar_runs} == planar
 
 
@@ -136,9 +136,16 @@ def test_rows_say_why():
     assert (fast[1].grad_weight, fast[2].grad_x) == ("winograd4", "parities")
     assert exact[1].forward == "direct" and exact[1].why == "precision is exact"
     assert [row.why for row in fast[3:]] == [
-        "planar: dilation 2", "planar: 16 groups", "only direct fits this kernel",
+        "planar: dilation 2", "a filter for each channel", "only direct fits this kernel",
     ]  # fmt: skip
-    assert fast[4].forward == "depthwise" and fast[0].grad_x == ""
+    assert fast[4][1:4] == ("depthwise",) * 3 and fast[0].grad_x == ""
+    grouped = (
+        BODY.replace("groups=16", "groups=4"),
+        BODY.replace("groups=16", "groups=2\ndilation=3"),
+    )
+    rows = [training.rows(Network(parse(body)), 2)[4] for body in grouped]
+    assert rows[0].why == "4 groups; fewer than 32 channels" and rows[0].grad_weight == "outer"
+    assert rows[1].why == "planar: dilation 3"
     few = training.rows(Network(parse(BODY.replace("filters=32", "filters=31", 1))), 2)
     assert few[1].why == "fewer than 32 channels"
     small = BODY.replace("height=24", "height=8").replace("width=24", "width=8")

@@ -16,10 +16,11 @@ def level(request, monkeypatch):
 
 
 def same(ours, wanted, x, tolerance=0.0):
-    """Equal values, and equal gradients by x for a random one by the result."""
+    """Equal values, and equal gradients by x (or each of several) for a random one by the
+    result."""
     grad = torch.randn(wanted.shape)
     torch.testing.assert_close(ours, wanted, rtol=tolerance, atol=tolerance)
-    ours, wanted = (torch.autograd.grad(y, x, grad)[0] for y in (ours, wanted))
+    ours, wanted = (torch.autograd.grad(y, x, grad) for y in (ours, wanted))
     torch.testing.assert_close(ours, wanted, rtol=tolerance, atol=tolerance)
 
 

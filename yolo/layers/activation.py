@@ -1,6 +1,7 @@
 """[activation]  y = f(x), value by value."""
 
 from ..ops import ACTIVATIONS, activate
+from ..ops.formulas import NATIVE_ACTIVATIONS
 from .layer import Layer
 
 
@@ -11,6 +12,10 @@ class Activation(Layer):
         super().__init__(section, place)
         self.activation = section.choice("activation", ACTIVATIONS, "linear")
         self.begin(place)
+
+    @property
+    def packs(self):
+        return self.activation in NATIVE_ACTIVATIONS
 
     def forward(self, x):
         return activate(x, self.activation)

@@ -7,6 +7,8 @@ from .layer import Layer
 class Avgpool(Layer):
     """Global average."""
 
+    packs = True
+
     def __init__(self, section, place):
         super().__init__(section, place)
         self.begin(place)

@@ -18,6 +18,7 @@ from ..ops import (
     convolved,
     fits_packed,
 )
+from ..ops.shapes import ConvShape
 from .batchnorm import EPS, rolling_buffers
 from .layer import Layer
 
@@ -96,13 +97,18 @@ class Convolutional(Layer):
         rows, cols = ((p - reach) // s + 1 for p, s in zip(padded, self.stride, strict=True))
         return self.filters, rows, cols
 
+    def conv_shape(self, images):
+        """The ConvShape of a mini-batch."""
+        size, pad, dilation = ((n, n) for n in (self.size, self.pad_cells, self.dilation))
+        (c, h, w), (k, p, q) = self.in_shapes[0], self.out_shape
+        return ConvShape(images, c, h, w, k, *size, p, q, self.stride, pad, dilation, self.groups)
+
     @property
     def packs(self):
-        how = self.size, self.stride, self.pad_cells, self.dilation, self.groups
-        return fits_packed(*how, self.activation)
+        return fits_packed(self.conv_shape(1), self.activation)
 
     def _packed(self, x):
-        how = self.activation, self.stride[0], self.pad_cells
+        how = self.activation, self.stride, self.pad_cells, self.dilation, self.groups
         if not self.batch_normalize:
             return conv_bias_act(x, self.weight, self.bias, *how)
         rolling = self.rolling_mean, self.rolling_var

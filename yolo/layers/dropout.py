@@ -6,6 +6,7 @@ side growing with the iterations until 0.85 max_batches.
 
 import torch
 
+from ..ops import Packed, multiply, packed
 from .layer import Layer
 
 GROWS = 0.85  # of max_batches
@@ -19,6 +20,7 @@ class Dropout(Layer):
     """
 
     in_place = True
+    packs = True
 
     def __init__(self, section, place):
         super().__init__(section, place)
@@ -37,23 +39,26 @@ class Dropout(Layer):
     def forward(self, x):
         if not self.training or self.probability == 0:
             return x
-        if self.dropblock:
-            return self._drop_blocks(x)
-        kept = torch.rand_like(x) >= self.probability
-        return x * kept / (1 - self.probability)
+        # numbers are drawn channel by channel, whatever the layout of x
+        draw = torch.rand(x.shape, dtype=x.dtype, device=x.device)
+        factors = self._blocks(draw) if self.dropblock else self._cells(draw)
+        return multiply(x, packed.pack(factors) if isinstance(x, Packed) else factors)
 
-    def _drop_blocks(self, x):
+    def _cells(self, draw):
+        return (draw >= self.probability).to(draw.dtype) / (1 - self.probability)
+
+    def _blocks(self, draw):
         """Where in a channel the smallest of random numbers is small enough, a square begins."""
-        height, width = x.shape[2:]
+        height, width = draw.shape[2:]
         grown = min(1.0, self.iteration / self.grows_until) if self.grows_until else 1.0
         side = self._block(height, width, grown)
-        draw, at = torch.rand_like(x).flatten(2).min(2)
-        hit = draw < self.probability * grown / side**2
+        least, at = draw.flatten(2).min(2)
+        hit = least < self.probability * grown / side**2
         rows = _covered(at // width, side, height)
         cols = _covered(at % width, side, width)
         dropped = hit[..., None, None] & rows[..., :, None] & cols[..., None, :]
-        share = dropped.to(x.dtype).mean((1, 2, 3), keepdim=True)
-        return x * ~dropped / (1 - share).clamp(min=1 / x[0].numel())
+        share = dropped.to(draw.dtype).mean((1, 2, 3), keepdim=True)
+        return ~dropped / (1 - share).clamp(min=1 / draw[0].numel())
 
     def _block(self, height, width, grown):
         """The side of a square by now."""

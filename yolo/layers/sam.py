@@ -2,7 +2,8 @@
 
 from math import prod
 
-from ..ops import ACTIVATIONS, activate
+from ..ops import ACTIVATIONS, activate, multiply
+from ..ops.formulas import NATIVE_ACTIVATIONS
 from .layer import Layer, times
 
 
@@ -26,8 +27,12 @@ class Sam(Layer):
             )
         return x
 
+    @property
+    def packs(self):
+        return self.activation in NATIVE_ACTIVATIONS
+
     def forward(self, x, source):
-        return activate(x * source, self.activation)
+        return activate(multiply(source, x), self.activation)
 
     def flops(self):
         return prod(self.out_shape)

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from ..ops import ACTIVATIONS, Packed, Pending, activate, packed
+from ..ops import ACTIVATIONS, Packed, Pending, activate, packed, packed_pointwise
+from ..ops.formulas import NATIVE_ACTIVATIONS
 from .layer import Layer, times
 
 WEIGHTS = {"none": None, "per_feature": 1, "per_layer": 1, "per_channel": None}
@@ -48,19 +49,19 @@ class Shortcut(Layer):
 
     @property
     def packs(self):
-        same = all(shape[0] == self.out_shape[0] for shape in self.in_shapes)
-        return same and self.weight is None and self.activation == "linear"
+        same = all(shape == self.out_shape for shape in self.in_shapes)
+        return same and self.weight is None and self.activation in NATIVE_ACTIVATIONS
 
     @property
     def writes(self):
-        return Pending if self.packs else ()
+        return Pending if self.packs and self.activation == "linear" else ()
 
     def forward(self, x, *sources):
         sources = [_sampled(source, x) for source in sources]
         if self.weight is None:
-            for source in sources:
+            for source in sources[:-1]:
                 x = _add(x, source)
-            return activate(x, self.activation)
+            return _add_act(x, sources[-1], self.activation)
         weight = self.weight.view(len(self.sources), -1)
         factors = _Normalise.apply(weight, self.normalization).to(x.dtype)[:, None, :, None, None]
         x = x * factors[0]
@@ -96,6 +97,12 @@ def _sampled(source, x):
     source = source.planar() if isinstance(source, Pending) else source
     step = source.shape[2] // x.shape[2]
     return source if step == 1 else source[:, :, ::step, ::step]
+
+
+def _add_act(x, source, activation):
+    if isinstance(x, Packed):
+        return packed_pointwise.add_act(x, source, activation)
+    return activate(_add(x, source), activation)
 
 
 def _add(x, source):

@@ -14,6 +14,7 @@ from .packed import Packed, layout, unpack
 from .packed import begins as begins_packed
 from .packed_conv import conv_bias_act, conv_norm_act
 from .packed_conv import fits as fits_packed
+from .packed_pointwise import multiply
 from .pending import Pending, Unwritten
 from .pool import avgpool, maxpool2d
 from .precision import PrecisionError, precision, precision_for
@@ -57,6 +58,7 @@ __all__ = [
     "layout",
     "linear",
     "maxpool2d",
+    "multiply",
     "no_deltas",
     "precision",
     "precision_for",

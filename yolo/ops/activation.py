@@ -7,11 +7,13 @@ Twin: those expressions.
 
 import torch
 
+from . import packed_pointwise
 from .backend import uses_torch
 from .formulas import FORMULAS, NATIVE_ACTIVATIONS
 from .grad import first_order
 from .native import activation_codes, library, threads
 from .operator import operator, result
+from .packed import Packed
 from .precision import sum_type
 from .shapes import ShapeError, same_type
 
@@ -19,8 +21,11 @@ ACTIVATIONS = tuple(FORMULAS)
 
 
 def activate(x, name):
-    """y = f(x) element by element (normalize_*: per pixel over dimension 1)."""
+    """y = f(x) element by element (normalize_*: per pixel over dimension 1). Packed x: one of
+    NATIVE_ACTIVATIONS."""
     check_activation(name)
+    if isinstance(x, Packed):
+        return packed_pointwise.activate(x, name)
     if name == "linear":
         return x
     if name.startswith("normalize_") and x.dim() < 2:

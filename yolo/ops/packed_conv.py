@@ -5,9 +5,10 @@
     y = f(z + bias)                               not normalised: mean 0, rstd 1, scale 1
 
 Forward: the convolution, one pass for the moments, one for y.  Backward: one pass for the sums, one
-for the gradient by z, then those by x and the weight.  z is kept, and y by those of its readers
-that want it in their backward pass; f' is computed again, and so is y where it is part of a
-concatenation (packed_recipe.py).
+for the gradient by z, then those by x and the weight.  Depthwise convolutions do the moments, and
+all of backward but the sums, plane by plane, while a plane is in cache.  z is kept, and y by those
+of its readers that want it in their backward pass; f' is computed again, and so is y where it is
+part of a concatenation (packed_recipe.py).
 """
 
 import functools
@@ -29,19 +30,18 @@ from .shared_norm import means_of_all, of_batch, subtract
 MOST_LAYERS = 4096  # of all sizes, that are remembered
 
 
-def fits(size, stride, padding, dilation, groups, activation):
-    """Whether there are packed kernels for such a layer; stride (vertical, horizontal)."""
-    if dilation != 1 or groups != 1 or stride[0] != stride[1]:
-        return False
+def fits(shape, activation):
+    """Whether there are packed kernels for a layer of this ConvShape."""
     if activation not in NATIVE_ACTIVATIONS:
         return False
-    return (size, stride[0], padding) in ((1, 1, 0), (3, 1, 1), (3, 2, 1))
+    return library().packed.ConvTraining.fits(native_conv_shape(shape), False)
 
 
-def conv_bias_act(x, weight, bias, activation, stride, padding):
+def conv_bias_act(x, weight, bias, activation, stride, padding, dilation=1, groups=1):
     """Packed or planar x -> Packed f(x * weight + bias)."""
     one, zero = torch.ones_like(bias), torch.zeros_like(bias)
-    return _block(x, weight, one, bias, (zero, one), False, activation, stride, padding)
+    geometry = stride, padding, dilation, groups
+    return _block(x, weight, one, bias, (zero, one), False, activation, geometry)
 
 
 def conv_norm_act(
@@ -54,6 +54,8 @@ def conv_norm_act(
     activation,
     stride,
     padding,
+    dilation=1,
+    groups=1,
     momentum=0.01,
     eps=1e-5,
 ):
@@ -63,11 +65,12 @@ def conv_norm_act(
         fixed = rolling, momentum, eps
     else:
         fixed = rolling[0].clone(), torch.rsqrt(rolling[1] + eps)
-    return _block(x, weight, scale, bias, fixed, training, activation, stride, padding)
+    geometry = stride, padding, dilation, groups
+    return _block(x, weight, scale, bias, fixed, training, activation, geometry)
 
 
-def _block(x, weight, scale, bias, statistics, from_batch, activation, stride, padding):
-    layer = _layer(x, weight, bias, activation, stride, padding)
+def _block(x, weight, scale, bias, statistics, from_batch, activation, geometry):
+    layer = _layer(x, weight, bias, activation, geometry)
     planar = layer.planar
     if not planar and not isinstance(x, Packed):
         x = packed.pack(x)
@@ -87,21 +90,21 @@ class _Layer:
         self.y_data, self.x_data = (packed_memory.shape_of(*s) for s in (self.size, shape[:4]))
         self.conv = library().packed.ConvTraining(native_conv_shape(shape), planar, fast, threads)
         norm = library().packed.norm_workspace(self.size)
-        self.workspace = max(self.conv.workspace, norm)
+        self.workspace, self.wants_dz = max(self.conv.workspace, norm), self.conv.wants_dz
         self.activation, self.again = activation_codes()[activation], NormAct(activation)
 
 
 _layers = {}
 
 
-def _layer(x, weight, bias, activation, stride, padding):
+def _layer(x, weight, bias, activation, geometry):
     """The _Layer for these tensors, checked when it is made."""
     tensors = [(t.shape, t.dtype, t.device) for t in (x, weight, bias)]
     planar = not isinstance(x, Packed) and not x.requires_grad
     machine = planar, precision.current == "fast", threads(), packed_memory.lanes()
-    key = *tensors, activation, stride, padding, machine
+    key = *tensors, activation, geometry, machine
     if key not in _layers:
-        shape = conv_shape(x, weight, bias, stride, padding, 1, 1, "conv_norm_act")
+        shape = conv_shape(x, weight, bias, *geometry, "conv_norm_act")
         planar = planar and library().packed.ConvTraining.fits(native_conv_shape(shape), True)
         if len(_layers) >= MOST_LAYERS:
             _layers.clear()
@@ -138,33 +141,30 @@ class _Block(torch.autograd.Function):
     def backward(ctx, grad_y, *_):
         weight, z, mean, rstd, scale, bias, *kept = ctx.saved_tensors
         layer, wanted = ctx.layer, ctx.needs_input_grad
+        x, image = _images(read(ctx.how, kept)) if wanted[1] else (z, 0)
         grad_y, grad_image = images(grad_y)
         grad_scale, grad_bias = torch.empty_like(scale), torch.empty_like(bias)
-        grad_z = packed_memory.empty_data(layer.y_data)
+        grad_weight = torch.empty_like(weight) if wanted[1] else None
+        grad_x = packed_memory.empty_data(layer.x_data) if wanted[0] else None
+        shared = ctx.total is not None
+        grad_z = packed_memory.empty_data(layer.y_data) if shared or layer.wants_dz else None
         space = packed_memory.workspace(layer.workspace)
-        library().packed.norm_act_backward(
-            layer.size,
+        about = _addresses(mean, rstd, scale, bias), layer.activation, ctx.from_batch
+        norm = (
             grad_y.data_ptr(),
             grad_image,
             z.data_ptr(),
-            _addresses(mean, rstd, scale, bias),
-            layer.activation,
-            ctx.from_batch,
-            grad_z.data_ptr(),
-            grad_scale.data_ptr(),
-            grad_bias.data_ptr(),
-            space.data_ptr(),
-            layer.threads,
+            *about,
+            *_addresses(grad_z, grad_scale, grad_bias),
         )
-        if ctx.total is not None:
+        given = x.data_ptr(), image, weight.data_ptr(), *_addresses(grad_weight, grad_x, space)
+        if not shared:
+            layer.conv.backward(*norm, *given, layer.threads)
+        else:
+            library().packed.norm_act_backward(layer.size, *norm, space.data_ptr(), layer.threads)
             found = means_of_all(scale, mean, rstd, grad_scale, grad_bias, ctx.total)
             _subtract_inside(grad_z, z, *found)
-        x, image = _images(read(ctx.how, kept)) if wanted[1] else (grad_z, 0)
-        grad_weight = torch.empty_like(weight) if wanted[1] else None
-        grad_x = packed_memory.empty_data(layer.x_data) if wanted[0] else None
-        results = [0 if t is None else t.data_ptr() for t in (grad_weight, grad_x)]
-        given = grad_z.data_ptr(), x.data_ptr(), image, weight.data_ptr()
-        layer.conv.gradients(*given, *results, space.data_ptr())
+            layer.conv.gradients(grad_z.data_ptr(), *given)
         return grad_x, grad_weight, grad_scale, grad_bias, *[None] * 4
 
 
@@ -183,7 +183,8 @@ def _subtract_inside(grad_z, z, a, b):
 
 
 def _addresses(*tensors):
-    return [t.data_ptr() for t in tensors]
+    """Where they lie, 0 for None."""
+    return [0 if t is None else t.data_ptr() for t in tensors]
 
 
 def _with_moments(layer, given, space, rolling_mean, rolling_var, momentum, eps):
@@ -192,14 +193,12 @@ def _with_moments(layer, given, space, rolling_mean, rolling_var, momentum, eps)
     mean, rstd = torch.empty_like(rolling_mean), torch.empty_like(rolling_var)
     layer.conv.forward_moments(
         *given,
-        layer.size,
         momentum,
         eps,
         _addresses(rolling_mean, rolling_var),
         mean.data_ptr(),
         rstd.data_ptr(),
         space.data_ptr(),
-        layer.threads,
     )
     for rolling in (rolling_mean, rolling_var):
         torch.autograd.graph.increment_version(rolling)

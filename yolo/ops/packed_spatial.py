@@ -15,6 +15,11 @@ def maxpool2d(x, shape):
     return Packed(_MaxPool.apply(x.data, shape, x.kept()), x.channels)
 
 
+def avgpool(x):
+    """Packed x -> Packed (n, c, 1, 1): the mean of each channel."""
+    return Packed(_AvgPool.apply(x.data, tuple(x.shape)), x.channels)
+
+
 def enlarge(x, scale, gain):
     """Packed x (n, c, h, w) -> Packed (n, c, h * scale, w * scale), values times gain."""
     return Packed(_Enlarge.apply(x.data, tuple(x.shape), scale, gain), x.channels)
@@ -43,6 +48,23 @@ class _MaxPool(torch.autograd.Function):
         given = x.data_ptr(), image, y.data_ptr(), grad_y.data_ptr(), grad_image
         library().packed.max_pool_grad(ctx.native, *given, grad_x.data_ptr(), threads())
         return grad_x, None, None
+
+
+class _AvgPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, size):
+        ctx.size = size
+        x, y = x.contiguous(), packed_memory.empty(*size[:2], 1, 1)
+        library().packed.average_pool(size, x.data_ptr(), y.data_ptr(), threads())
+        return y
+
+    @staticmethod
+    @first_order("avgpool")
+    def backward(ctx, grad_y):
+        grad_y, grad_x = grad_y.contiguous(), packed_memory.empty(*ctx.size)
+        pointers = grad_y.data_ptr(), grad_x.data_ptr()
+        library().packed.average_pool_grad(ctx.size, *pointers, threads())
+        return grad_x, None
 
 
 class _Enlarge(torch.autograd.Function):

@@ -35,10 +35,12 @@ def maxpool2d(x, size, stride, padding=None):
 
 
 def avgpool(x):
-    """x (n, c, h, w) -> (n, c, 1, 1): the mean of each channel."""
+    """x (n, c, h, w) or Packed -> (n, c, 1, 1): the mean of each channel."""
     if x.dim() != 4 or x.shape[2] * x.shape[3] == 0:
         raise ShapeError(f"avgpool: x must be (n, c, h, w) with h, w > 0, got {tuple(x.shape)}")
     same_type("avgpool", x=x)
+    if isinstance(x, Packed):
+        return packed_spatial.avgpool(x)
     if uses_torch():
         return x.mean((2, 3), keepdim=True)
     return _AvgPool.apply(x)

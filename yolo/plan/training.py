@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import torch
 
+from ..ops.formulas import NATIVE_ACTIVATIONS
 from ..ops.native import conv_plan, library, native_conv_shape
-from ..ops.shapes import ConvShape
 
 MIN_CHANNELS, MIN_PIXELS = 32, 256  # of Winograd's kernels in training
 
@@ -40,7 +40,7 @@ def describe(net, batch, threads=None, precision="fast"):
 
 
 def _row(net, layer, batch, threads, precision):
-    shape = _shape(layer, batch)
+    shape = layer.conv_shape(batch)
     image = layer.sources[0] == -1
     if not layer.packs:
         passes = ("forward", "" if image else "grad_x", "grad_weight")
@@ -52,26 +52,20 @@ def _row(net, layer, batch, threads, precision):
     taken = conv(native, planar, fast, threads).algorithm
     if taken == "stem":
         return Row(layer.index, "stem", "", "stem", "reads the planar image")
+    if taken == "depthwise":
+        return Row(layer.index, taken, "" if image else taken, taken, "a filter for each channel")
     grad_x = "parities" if taken == "direct" and shape.stride[0] == 2 else taken
     grad_weight = "outer" if taken == "direct" else taken
-    return Row(
-        layer.index, taken, "" if image else grad_x, grad_weight, _packed(shape, taken, fast)
-    )
-
-
-def _shape(layer, batch):
-    c, h, w = layer.in_shapes[0]
-    k, p, q = layer.out_shape
-    pad, dilation = (layer.pad_cells,) * 2, (layer.dilation,) * 2
-    size = layer.size, layer.size
-    return ConvShape(batch, c, h, w, k, *size, p, q, layer.stride, pad, dilation, layer.groups)
+    groups = f"{shape.groups} groups; " if shape.groups > 1 else ""
+    why = groups + _packed(shape, taken, fast)
+    return Row(layer.index, taken, "" if image else grad_x, grad_weight, why)
 
 
 def _unpacked(layer):
-    if layer.groups > 1:
-        return f"planar: {layer.groups} groups"
     if layer.dilation > 1:
         return f"planar: dilation {layer.dilation}"
+    if layer.groups > 1 and layer.activation in NATIVE_ACTIVATIONS:
+        return f"planar: {layer.groups} groups of size {layer.size}"
     return f"planar: no packed kernel of size {layer.size}, stride {layer.stride[0]}, " \
            f"padding {layer.pad_cells}, {layer.activation}"  # fmt: skip
 

@@ -16,10 +16,6 @@ constexpr long MIN_GRAD_TILES = 64;
 constexpr long PARITY_BYTES = 4 << 20;
 constexpr long TRANSFORMED_BYTES = 2 << 20;  // of x and dy together
 
-int blocks_of(const Kernels& kernels, int channels) {
-    return (channels + kernels.lanes - 1) / kernels.lanes;
-}
-
 // Whether minimal filtering is faster. Of stride 2 it spares less, and maps that fill their tiles
 // badly lose that again.
 bool filters_well(const ConvShape& s) {
@@ -29,23 +25,6 @@ bool filters_well(const ConvShape& s) {
 }
 
 }  // namespace
-
-View packed_view(const Kernels& kernels, const float* data, int n, int channels, int height,
-                 int width) {
-    View v{};
-    v.images = n, v.blocks = blocks_of(kernels, channels), v.height = height, v.width = width;
-    v.border = BORDER;
-    v.row = long(width + 2 * BORDER) * kernels.lanes;
-    v.block = v.row * (height + 2 * BORDER);
-    v.image = v.block * v.blocks;
-    v.data = const_cast<float*>(data) + BORDER * (v.row + kernels.lanes);
-    return v;
-}
-
-long packed_floats(const Kernels& kernels, int n, int channels, int height, int width) {
-    float nothing;
-    return packed_view(kernels, &nothing, n, channels, height, width).image * n;
-}
 
 // Takes pieces of the workspace one after the other. Without a base it only counts, and no kernel
 // is to be called.
@@ -82,20 +61,18 @@ bool ConvTraining::fits(const ConvShape& s, bool planar) {
 
 ConvTraining::ConvTraining(const Kernels& kernels, const ConvShape& shape, bool planar, bool fast,
                            int threads)
-    : kernels_(kernels),
+    : ConvPasses(kernels, shape, threads),
       training_(*kernels.training),
-      shape_(shape),
       planar_(planar),
       winograd_(fast && !planar && filters_well(shape)),
-      threads_(threads),
       caches_(read_caches()) {
     if (winograd_ && shape.stride_y == 1)
         mosaic_ = best_mosaic(int(shape.n), int(shape.p), int(shape.q), M);
     float nothing;
     Room forward_room{nullptr}, grad_x_room{nullptr}, grad_weight_room{nullptr};
-    forward({&nothing, 0}, &nothing, &nothing, forward_room);
-    if (!planar) grad_x(&nothing, &nothing, &nothing, grad_x_room);
-    grad_weight(&nothing, {&nothing, 0}, &nothing, grad_weight_room);
+    forward({&nothing, 0}, &nothing, {&nothing, 0}, forward_room);
+    if (!planar) grad_x({&nothing, 0}, &nothing, {&nothing, 0}, grad_x_room);
+    grad_weight({&nothing, 0}, {&nothing, 0}, &nothing, grad_weight_room);
     workspace_ = std::max({forward_room.used, grad_x_room.used, grad_weight_room.used});
 }
 
@@ -115,8 +92,10 @@ View ConvTraining::input(Input x) const {
 Planar ConvTraining::image(Input x) const {
     return {const_cast<float*>(x.data), int(shape_.n), int(shape_.c), int(shape_.h), int(shape_.w)};
 }
-View ConvTraining::output(const float* y) const {
-    return packed_view(kernels_, y, shape_.n, shape_.k, shape_.p, shape_.q);
+View ConvTraining::output(Input y) const {
+    View v = packed_view(kernels_, y.data, shape_.n, shape_.k, shape_.p, shape_.q);
+    if (y.image) v.image = y.image;
+    return v;
 }
 
 Conv ConvTraining::conv(const View& x, const View& y, int stride) const {
@@ -288,20 +267,21 @@ Conv ConvTraining::parity_conv(const View& dy, const float* weight, const View& 
     return call;
 }
 
-void ConvTraining::forward(Input x, const float* weight, float* y, Room& room) const {
-    if (planar_) return stem(x, weight, output(y), room);
-    convolve(conv(input(x), output(y), int(shape_.stride_y)), dense(weight), winograd_, room);
+void ConvTraining::forward(Input x, const float* weight, Output y, Room& room) const {
+    const View to = output({y.data, y.image});
+    if (planar_) return stem(x, weight, to, room);
+    convolve(conv(input(x), to, int(shape_.stride_y)), dense(weight), winograd_, room);
 }
 
-void ConvTraining::grad_x(const float* dy, const float* weight, float* dx, Room& room) const {
-    const View from = output(dy), to = input({dx, 0});
+void ConvTraining::grad_x(Input dy, const float* weight, Output dx, Room& room) const {
+    const View from = output(dy), to = input({dx.data, dx.image});
     if (shape_.stride_y == 2 && !winograd_) return strided_grad_x(from, weight, to, room);
     Conv call = conv(from, to, int(shape_.stride_y));
     call.up = shape_.stride_y == 2;
     convolve(call, turned(weight), winograd_, room);
 }
 
-void ConvTraining::grad_weight(const float* dy, Input x, float* grad, Room& room) const {
+void ConvTraining::grad_weight(Input dy, Input x, float* grad, Room& room) const {
     GradWeight call{};
     call.dy = output(dy), call.grad = grad, call.caches = caches_;
     call.filters = int(shape_.k), call.channels = int(shape_.c);
@@ -357,17 +337,22 @@ void ConvTraining::winograd_grad_weight(GradWeight call, Room& room) const {
     }
 }
 
-void ConvTraining::forward(Input x, const float* weight, float* y, float* workspace) const {
+void ConvTraining::forward(Input x, const float* weight, Output y, float* workspace) const {
     Room room{workspace};
     forward(x, weight, y, room);
 }
-void ConvTraining::grad_x(const float* dy, const float* weight, float* dx, float* workspace) const {
+void ConvTraining::grad_x(Input dy, const float* weight, Output dx, float* workspace) const {
     Room room{workspace};
     grad_x(dy, weight, dx, room);
 }
-void ConvTraining::grad_weight(const float* dy, Input x, float* grad, float* workspace) const {
+void ConvTraining::grad_weight(Input dy, Input x, float* grad, float* workspace) const {
     Room room{workspace};
     grad_weight(dy, x, grad, room);
+}
+void ConvTraining::gradients(Input dy, Input x, const float* weight, float* grad, Output dx,
+                             float* workspace) const {
+    if (grad) grad_weight(dy, x, grad, workspace);
+    if (dx.data) grad_x(dy, weight, dx, workspace);
 }
 
 }  // namespace yolo::packed

@@ -1,30 +1,11 @@
-// One packed convolution in training: forward and both gradients, of a fixed shape. Weights are
-// packed anew in each call, since each step changes them; memory is the caller's.
+// The passes of a dense convolution.
 #pragma once
 
-#include "../../shapes.h"
-#include "training.h"
+#include "conv_passes.h"
 
 namespace yolo::packed {
 
-constexpr int BORDER = 1;  // of every packed tensor in training
-
-// Floats of a packed tensor, and the tensor at `data`.
-long packed_floats(const Kernels& kernels, int n, int channels, int height, int width);
-View packed_view(const Kernels& kernels, const float* data, int n, int channels, int height,
-                 int width);
-
-// A part of a larger packed tensor: its images lie further apart (0: as near as they can).
-struct Input {
-    const float* data;
-    long image;
-};
-struct Output {  // the same, to be written
-    float* data;
-    long image;
-};
-
-class ConvTraining {
+class ConvTraining : public ConvPasses {
  public:
     // planar: x is an ordinary n c h w tensor, and nobody wants its gradient. fast: Winograd may be
     // used.
@@ -34,18 +15,20 @@ class ConvTraining {
     // Whether there are packed kernels for this convolution.
     static bool fits(const ConvShape& shape, bool planar);
 
-    long workspace() const { return workspace_; }  // floats, enough for any of the three passes
-    const char* algorithm() const;                 // stem, direct or winograd4
+    long workspace() const override { return workspace_; }
+    const char* algorithm() const override;  // stem, direct, winograd4 or phases
 
-    void forward(Input x, const float* weight, float* y, float* workspace) const;
-    void grad_x(const float* dy, const float* weight, float* dx, float* workspace) const;
-    void grad_weight(const float* dy, Input x, float* grad, float* workspace) const;
+    void forward(Input x, const float* weight, Output y, float* workspace) const override;
+    void grad_x(Input dy, const float* weight, Output dx, float* workspace) const;
+    void grad_weight(Input dy, Input x, float* grad, float* workspace) const;
+    void gradients(Input dy, Input x, const float* weight, float* grad_weight, Output dx,
+                   float* workspace) const override;
 
  private:
     struct Room;
-    void forward(Input x, const float* weight, float* y, Room& room) const;
-    void grad_x(const float* dy, const float* weight, float* dx, Room& room) const;
-    void grad_weight(const float* dy, Input x, float* grad, Room& room) const;
+    void forward(Input x, const float* weight, Output y, Room& room) const;
+    void grad_x(Input dy, const float* weight, Output dx, Room& room) const;
+    void grad_weight(Input dy, Input x, float* grad, Room& room) const;
 
     void convolve(Conv call, const Dense& weight, bool winograd, Room& room) const;
     void direct(Conv call, const Dense& weight, Room& room) const;
@@ -67,17 +50,14 @@ class ConvTraining {
     View input(Input x) const;
     Planar image(Input x) const;
     float* zeros(int blocks, Room& room) const;
-    View output(const float* y) const;
+    View output(Input y) const;
     template <class F>
     void divide(const Room& room, int shares, float* scratch, long scratch_each, F body) const;
     template <class F>
     void divide(const Room& room, F body) const;
 
-    const Kernels& kernels_;
     const TrainingKernels& training_;
-    ConvShape shape_;
     bool planar_, winograd_;
-    int threads_;
     Mosaic mosaic_;
     Caches caches_;
     long workspace_ = 0;

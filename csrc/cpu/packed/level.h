@@ -21,7 +21,9 @@ constexpr const TrainingKernels* training = nullptr;  // it computes in fp32
 #include "stem_grad.h"
 #include "winograd_grad.h"
 #include "norm.h"
+#include "depthwise_grad.h"
 #include "spatial_grad.h"
+#include "pointwise_grad.h"
 #include "training_table.h"
 #endif
 #include "table.h"

@@ -67,12 +67,21 @@ long norm_workspace(const Kernels& kernels, const NormSize& size) {
     return physical * (6 + 2L * size.n);
 }
 
-void norm_statistics(const Kernels& kernels, const NormSize& size, const float* z, double momentum,
-                     double eps, float* rolling_mean, float* rolling_var, float* mean, float* rstd,
-                     float* workspace, int threads) {
+void norm_moments(const Kernels& kernels, const NormSize& size, const float* z, float* workspace,
+                  int threads) {
     Call call(kernels, size, workspace, threads);
     call.norm.z = call.view(z);
     call.run(kernels.training->moments);
+}
+
+float* norm_partial(const Kernels& kernels, const NormSize& size, float* workspace) {
+    return Call(kernels, size, workspace, 1).norm.partial;
+}
+
+void norm_statistics(const Kernels& kernels, const NormSize& size, double momentum, double eps,
+                     float* rolling_mean, float* rolling_var, float* mean, float* rstd,
+                     float* workspace) {
+    const Call call(kernels, size, workspace, 1);
     const double pixels = double(size.height) * size.width, count = pixels * size.n;
     for (int c = 0; c < size.channels; ++c) {
         double m = 0, squares = 0, seen = 0;
@@ -102,13 +111,12 @@ void norm_act_forward(const Kernels& kernels, const NormSize& size, Input z,
     call.run(kernels.training->norm_act);
 }
 
-void norm_act_backward(const Kernels& kernels, const NormSize& size, Input dy, const float* z,
-                       const NormParameters& parameters, Activation activation, bool from_batch,
-                       float* dz, float* grad_scale, float* grad_bias, float* workspace,
-                       int threads) {
+Norm norm_act_sums(const Kernels& kernels, const NormSize& size, Input dy, const float* z,
+                   const NormParameters& parameters, Activation activation, bool from_batch,
+                   float* grad_scale, float* grad_bias, float* workspace, int threads) {
     Call call(kernels, size, workspace, threads);
     call.parameters(parameters);
-    call.norm.z = call.view(z), call.norm.dy = call.view(dy.data), call.norm.dz = call.view(dz);
+    call.norm.z = call.view(z), call.norm.dy = call.view(dy.data);
     if (dy.image) call.norm.dy.image = dy.image;
     call.norm.activation = activation;
     call.run(kernels.training->norm_sums);
@@ -123,7 +131,17 @@ void norm_act_backward(const Kernels& kernels, const NormSize& size, Input dy, c
         if (from_batch) mean_g[c] = float(g / count), mean_gx[c] = float(gx / count);
     }
     call.norm.mean_g = mean_g, call.norm.mean_gx = mean_gx;
-    call.run(kernels.training->norm_grad);
+    return call.norm;
+}
+
+void norm_act_backward(const Kernels& kernels, const NormSize& size, Input dy, const float* z,
+                       const NormParameters& parameters, Activation activation, bool from_batch,
+                       float* dz, float* grad_scale, float* grad_bias, float* workspace,
+                       int threads) {
+    Norm norm = norm_act_sums(kernels, size, dy, z, parameters, activation, from_batch, grad_scale,
+                              grad_bias, workspace, threads);
+    norm.dz = packed_view(kernels, dz, size.n, size.channels, size.height, size.width);
+    share(threads, [&](const Share& s) { kernels.training->norm_grad(norm, s); });
 }
 
 }  // namespace yolo::packed

@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "../../shapes.h"
-#include "conv_training.h"
+#include "tensor.h"
+#include "training.h"
 
 namespace yolo::packed {
 

@@ -42,6 +42,29 @@ struct Norm {
     const float *mean_g, *mean_gx;  // means of g = dy f' and of g * xhat; zero if z's are constants
 };
 
+// A depthwise convolution z = x * weight, and its passes that are made plane by plane.
+struct Depthwise {
+    Conv conv;         // y is z, the bias zero
+    float* moments;    // forward: like `partial` of Norm; null: not wanted
+    const Norm* norm;  // backward: what dz is computed from; null: it is given
+    View dz;
+    View dx;      // without data: not wanted
+    float* sums;  // of the gradient by the weight, [image * block][t][V]; null: not wanted
+};
+
+// dx = dy * f'(x)
+struct Slope {
+    View x, dy, dx;
+    Activation activation;
+};
+
+// The gradients of y = a * b: da = dy * b and, where it has data, db = dy * a; b may be one pixel
+// of each image, for which db is the sum over the map.
+struct Product {
+    View a, b, dy, da, db;
+    bool broadcast;
+};
+
 // Channel blocks first .. first + x.blocks of a sum.
 struct Term {
     View x;
@@ -61,11 +84,17 @@ struct TrainingKernels {
     void (*winograd_grad_weight)(const GradWeight&, bool resume, bool last, const Share&);
     // maps of even and odd columns of the even rows, then of the odd rows -> one map
     void (*interleave)(const View maps[4], const View& y, const Share&);
+    void (*depthwise_forward)(const Depthwise&, const Share&);
+    void (*depthwise_backward)(const Depthwise&, const Share&);
     void (*moments)(const Norm&, const Share&);
     void (*norm_act)(const Norm&, const Share&);
     void (*norm_sums)(const Norm&, const Share&);
     void (*norm_grad)(const Norm&, const Share&);
     void (*max_pool_grad)(const Pool&, const View& dx, const View& dy, const Share&);
+    void (*average_pool_grad)(const View& dx, const View& dy, const Share&);
+    void (*activate_map)(const View& x, const View& y, Activation, const Share&);
+    void (*slope_product)(const Slope&, const Share&);
+    void (*product_grad)(const Product&, const Share&);
     void (*block_sums)(const Copy&, const Share&);  // the gradient of an enlargement
     // y = sum of the terms, borders included; zero where none reaches
     void (*sum)(const Term*, int count, const View& y, const Share&);
@@ -74,6 +103,7 @@ struct TrainingKernels {
     long (*stem_grad_weight_sums)(const GradWeight&, int shares);
     long (*stem_grad_weight_scratch)(const GradWeight&);
     long (*winograd_grad_sums)(const GradWeight&);
+    long (*depthwise_scratch)(const Depthwise&);  // of one worker
 };
 
 }  // namespace yolo::packed

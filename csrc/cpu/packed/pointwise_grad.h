@@ -1,0 +1,80 @@
+// Activations by themselves, and the gradients of products, of activations and of average pools.
+
+static void activate_map(const View& x, const View& y, Activation activation, const Share& share) {
+    zero_border(y, share);
+    with_activation(activation, [&](auto tag) __attribute__((always_inline)) {
+        each_row(y, share, [&](int image, int block, int h) __attribute__((always_inline)) {
+            const float* from = pixel(x, image, block, h, 0);
+            float* to = pixel(y, image, block, h, 0);
+            for (int i = 0; i < y.width * V; i += V)
+                store(to + i, activate<decltype(tag)::value>(load(from + i)));
+        });
+    });
+}
+
+static void slope_product(const Slope& a, const Share& share) {
+    zero_border(a.dx, share);
+    with_activation(a.activation, [&](auto tag) __attribute__((always_inline)) {
+        each_row(a.dx, share, [&](int image, int block, int h) __attribute__((always_inline)) {
+            const float* x = pixel(a.x, image, block, h, 0);
+            const float* dy = pixel(a.dy, image, block, h, 0);
+            float* dx = pixel(a.dx, image, block, h, 0);
+            for (int i = 0; i < a.dx.width * V; i += V)
+                store(dx + i, load(dy + i) * slope<decltype(tag)::value>(load(x + i)));
+        });
+    });
+}
+
+static void equal_product_grad(const Product& a, const Share& share) {
+    each_row(a.da, share, [&](int image, int block, int h) __attribute__((always_inline)) {
+        const float* x = pixel(a.a, image, block, h, 0);
+        const float* factor = pixel(a.b, image, block, h, 0);
+        const float* dy = pixel(a.dy, image, block, h, 0);
+        float* da = pixel(a.da, image, block, h, 0);
+        for (int i = 0; i < a.da.width * V; i += V) store(da + i, load(dy + i) * load(factor + i));
+        if (!a.db.data) return;
+        float* db = pixel(a.db, image, block, h, 0);
+        for (int i = 0; i < a.da.width * V; i += V) store(db + i, load(dy + i) * load(x + i));
+    });
+}
+
+// Row sums first: shorter chains round less.
+static void broadcast_product_grad(const Product& a, const Share& share) {
+    const Range planes = part(a.da.images * a.da.blocks, share.index, share.count);
+    for (int p = planes.begin; p < planes.end; ++p) {
+        const int image = p / a.da.blocks, block = p % a.da.blocks;
+        const vec factor = load(pixel(a.b, image, block, 0, 0));
+        vec sum{}, unused;
+        for (int h = 0; h < a.da.height; ++h) {
+            const float* x = pixel(a.a, image, block, h, 0);
+            const float* dy = pixel(a.dy, image, block, h, 0);
+            float* da = pixel(a.da, image, block, h, 0);
+            vec row;
+            row_sums(a.da.width, row, unused,
+                     [=](vec& s, vec&, int i) __attribute__((always_inline)) {
+                         const vec g = load(dy + i * V);
+                         s += g * load(x + i * V);
+                         store(da + i * V, g * factor);
+                     });
+            sum += row;
+        }
+        if (a.db.data) store(pixel(a.db, image, block, 0, 0), sum);
+    }
+}
+
+static void product_grad(const Product& a, const Share& share) {
+    zero_border(a.da, share);
+    if (a.db.data) zero_border(a.db, share);
+    a.broadcast ? broadcast_product_grad(a, share) : equal_product_grad(a, share);
+}
+
+// Every pixel has the same share of its channel's mean.
+static void average_pool_grad(const View& dx, const View& dy, const Share& share) {
+    zero_border(dx, share);
+    const float each = 1.f / (float(dx.height) * float(dx.width));
+    each_row(dx, share, [&](int image, int block, int h) __attribute__((always_inline)) {
+        const vec g = load(pixel(dy, image, block, 0, 0)) * each;
+        float* row = pixel(dx, image, block, h, 0);
+        for (int i = 0; i < dx.width * V; i += V) store(row + i, g);
+    });
+}

@@ -1,0 +1,26 @@
+// Products, activations and average pools of packed tensors in training.
+#pragma once
+
+#include "spatial_training.h"
+
+namespace yolo::packed {
+
+// y = f(a * b) or f(a + b); b is of a's size, or one pixel of each image.
+void pointwise(const Kernels& kernels, const Size& size, const float* a, const float* b,
+               bool multiply, bool broadcast, Activation activation, float* y, int threads);
+// The gradients of y = a * b; db may be null.
+void product_grad(const Kernels& kernels, const Size& size, const float* a, const float* b,
+                  bool broadcast, const float* dy, float* da, float* db, int threads);
+
+// y = f(x), and dx = dy * f'(x).
+void activate_map(const Kernels& kernels, const Size& size, Activation activation, const float* x,
+                  float* y, int threads);
+void slope_product(const Kernels& kernels, const Size& size, Activation activation, const float* x,
+                   const float* dy, float* dx, int threads);
+
+// Means over the maps of x, whose size is given, and the gradient.
+void average_pool(const Kernels& kernels, const Size& size, const float* x, float* y, int threads);
+void average_pool_grad(const Kernels& kernels, const Size& size, const float* dy, float* dx,
+                       int threads);
+
+}  // namespace yolo::packed

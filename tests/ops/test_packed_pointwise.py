@@ -1,0 +1,61 @@
+"""Products, activations and average pools of packed tensors against PyTorch, at every level."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.ops.test_packed_spatial import level, same  # noqa: F401
+from yolo.ops import activate, avgpool, multiply, packed, unpack
+from yolo.ops.packed_pointwise import add_act
+
+FUNCTIONS = {
+    "linear": lambda x: x * 1,
+    "leaky": lambda x: F.leaky_relu(x, 0.1),
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "ramp": lambda x: torch.where(x > 0, 1.1 * x, 0.1 * x),
+    "logistic": torch.sigmoid,
+    "tanh": torch.tanh,
+    "swish": F.silu,
+    "mish": F.mish,
+}
+
+
+def image(*shape):
+    return (3 * torch.randn(*shape)).requires_grad_()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_activations(name):
+    x = image(2, 21, 5, 6)
+    same(unpack(activate(packed.pack(x), name)), FUNCTIONS[name](x), x, 2e-6)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_sum_and_activation(name):
+    x, y = image(2, 19, 5, 3), image(2, 19, 5, 3)
+    ours = unpack(add_act(packed.pack(x), packed.pack(y), name))
+    same(ours, FUNCTIONS[name](x + y), (x, y), 2e-6)
+
+
+def test_product():
+    x, y = image(2, 35, 4, 7), image(2, 35, 4, 7)
+    same(unpack(multiply(packed.pack(x), packed.pack(y))), x * y, (x, y))
+
+
+def test_a_factor_for_each_channel():
+    x, y = image(3, 18, 6, 7), image(3, 18, 1, 1)
+    same(unpack(multiply(packed.pack(x), packed.pack(y))), x * y, (x, y), 1e-5)
+
+
+def test_product_with_a_constant_and_with_a_concatenation():
+    """A part of a concatenation is made again for the gradient; a constant gets none."""
+    x, y, factor = image(1, 16, 4, 5), image(1, 17, 4, 5), torch.rand(1, 33, 4, 5)
+    whole = packed.join([packed.pack(x), packed.pack(y)])
+    same(unpack(multiply(whole, packed.pack(factor))), torch.cat([x, y], 1) * factor, (x, y))
+
+
+@pytest.mark.parametrize("height, width", [(6, 9), (1, 1), (13, 4)])
+def test_avgpool(height, width):
+    x = image(2, 20, height, width)
+    same(unpack(avgpool(packed.pack(x))), x.mean((2, 3), keepdim=True), x, 1e-6)

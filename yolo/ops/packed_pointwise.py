@@ -1,0 +1,107 @@
+"""Products and activations of packed tensors (packed.py), pixel by pixel.
+
+multiply(x, y)       x * y, y of x's size or one pixel (n, c, 1, 1) of each image
+activate(x, name)    f(x)
+add_act(x, y, name)  f(x + y)
+"""
+
+import torch
+
+from . import packed, packed_memory
+from .grad import first_order
+from .native import activation_codes, library, threads
+from .packed import Packed
+from .packed_recipe import read
+
+# Those whose slope at x can be told from f(x): their sum need not be kept
+TOLD_FROM_VALUE = ("linear", "leaky", "relu", "relu6", "ramp")
+
+
+def multiply(x, y):
+    """Product of two tensors or of two Packed, then y of x's shape or (n, c, 1, 1)."""
+    if not isinstance(x, Packed):
+        return x * y
+    data = _Multiply.apply(x.data, y.data, tuple(x.shape), x.kept(), y.kept())
+    return Packed(data, x.channels)
+
+
+def activate(x, name):
+    """f of a Packed, one of NATIVE_ACTIVATIONS."""
+    if name == "linear":
+        return x
+    return Packed(_Activate.apply(x.data, tuple(x.shape), name), x.channels)
+
+
+def add_act(x, y, name):
+    """f of the sum of two Packed of one shape."""
+    if name == "linear" or name not in TOLD_FROM_VALUE:
+        return activate(packed.add(x, y), name)
+    return Packed(_AddAct.apply(x.data, y.data, tuple(x.shape), name), x.channels)
+
+
+class _Multiply(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, y, size, x_recipe, y_recipe):
+        x, y, product = x.contiguous(), y.contiguous(), packed_memory.empty(*size)
+        linear, broadcast = activation_codes()["linear"], x.shape != y.shape
+        addresses = x.data_ptr(), y.data_ptr()
+        after = True, broadcast, linear, product.data_ptr(), threads()
+        library().packed.pointwise(size, *addresses, *after)
+        ctx.size, ctx.broadcast = size, broadcast
+        ctx.recipes = x_recipe.how, y_recipe.how, len(x_recipe.tensors)
+        ctx.save_for_backward(*x_recipe.tensors, *y_recipe.tensors)
+        return product
+
+    @staticmethod
+    @first_order("multiply")
+    def backward(ctx, grad):
+        x_how, y_how, count = ctx.recipes
+        kept, grad = ctx.saved_tensors, grad.contiguous()
+        x, y = read(x_how, kept[:count]).contiguous(), read(y_how, kept[count:]).contiguous()
+        grad_x = packed_memory.empty_data(x.shape)
+        grad_y = packed_memory.empty_data(y.shape) if ctx.needs_input_grad[1] else None
+        given = x.data_ptr(), y.data_ptr(), ctx.broadcast, grad.data_ptr()
+        results = grad_x.data_ptr(), 0 if grad_y is None else grad_y.data_ptr()
+        library().packed.product_grad(ctx.size, *given, *results, threads())
+        return grad_x, grad_y, None, None, None
+
+
+class _Activate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, size, name):
+        x, y = x.contiguous(), packed_memory.empty(*size)
+        ctx.how = size, activation_codes()[name]
+        library().packed.activate_map(*ctx.how, x.data_ptr(), y.data_ptr(), threads())
+        ctx.save_for_backward(x)
+        return y
+
+    @staticmethod
+    @first_order("activate")
+    def backward(ctx, grad):
+        return _slope_product(ctx, grad), None, None
+
+
+class _AddAct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, y, size, name):
+        x, y, out = x.contiguous(), y.contiguous(), packed_memory.empty(*size)
+        ctx.how = size, activation_codes()[name]
+        after = False, False, ctx.how[1], out.data_ptr(), threads()
+        library().packed.pointwise(size, x.data_ptr(), y.data_ptr(), *after)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    @first_order("add_act")
+    def backward(ctx, grad):
+        grad = _slope_product(ctx, grad)
+        return grad, grad, None, None
+
+
+def _slope_product(ctx, grad):
+    """grad * f'(x) of the x that was saved."""
+    (x,), grad = ctx.saved_tensors, grad.contiguous()
+    grad_x = packed_memory.empty_data(x.shape)
+    addresses = x.data_ptr(), grad.data_ptr(), grad_x.data_ptr()
+    library().packed.slope_product(*ctx.how, *addresses, threads())
+    return grad_x
