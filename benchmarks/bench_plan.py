@@ -28,7 +28,8 @@ from yolo import _C
 from yolo.plan import Plan
 from yolo.plan.choose import PRECISIONS
 
-CONVOLUTIONS = "direct", "stem", "depthwise", "winograd"
+CONVOLUTIONS = "direct", "stem", "depthwise", "winograd", "phases"
+POINTWISE = "direct 1x1", "direct 1x1 wide"
 CFG = Path(__file__).resolve().parents[1] / "cfg"
 
 
@@ -80,6 +81,10 @@ def bench(name, size, level, args):
             shares[entry] = work / ms / 1e-3 / peak
         share = f"{shares[entry]:6.2f} of the peak" if entry in shares else ""
         print(f"  {entry:18s}{ms:9.2f} ms {share}")
+    pointwise = [found[entry] for entry in POINTWISE if entry in found]
+    if len(pointwise) > 1:
+        ms, work = map(sum, zip(*pointwise, strict=True))
+        shares["direct 1x1, both"] = work / ms / 1e-3 / peak
     alone = sum(ms for ms, _ in found.values())
     together = sum(ms for _, _, ms in plans[args.threads].profile(x, args.repeats))
     clock = {
