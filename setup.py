@@ -50,6 +50,7 @@ SOURCES = [
     "cpu/reorg.cpp",
     "cpu/roi.cpp",
     "cpu/threads.cpp",
+    "cpu/update.cpp",
     "cpu/upsample.cpp",
     "packed_bindings.cpp",
     "training_bindings.cpp",

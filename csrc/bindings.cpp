@@ -6,6 +6,8 @@
 #include <array>
 #include <stdexcept>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "choose.h"
 #include "cpu/activation.h"
@@ -19,6 +21,7 @@
 #include "cpu/roi.h"
 #include "cpu/rows.h"
 #include "cpu/threads.h"
+#include "cpu/update.h"
 #include "cpu/upsample.h"
 #include "packed_bindings.h"
 
@@ -233,6 +236,20 @@ void highest(const std::array<int64_t, 4>& s, int itemsize, Address x, Address y
     });
 }
 
+// weight, gradient, update, count; decay, rate, limit, clip
+using UpdateRow = std::tuple<Address, Address, Address, int64_t, double, double, double, double>;
+
+void update(int itemsize, const std::vector<UpdateRow>& rows, double momentum, int threads) {
+    typed(itemsize, [&](auto t) {
+        using T = decltype(t);
+        std::vector<cpu::Parameter<T>> parameters;
+        for (const auto& [weight, grad, update, count, decay, rate, limit, clip] : rows)
+            parameters.push_back(
+                {At{weight}, At{grad}, At{update}, count, T(decay), T(rate), T(limit), T(clip)});
+        cpu::update<T>(parameters, T(momentum), threads);
+    });
+}
+
 using RoiSizes = std::array<int64_t, 8>;  // n, c, h, w, regions, p, q, samples
 
 cpu::RoiShape roi_shape(const RoiSizes& s) {
@@ -353,6 +370,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("roi_pool_backward", &roi_pool_backward, unlocked());
     m.def("best_overlap", &best_overlap, unlocked());
     m.def("highest", &highest, unlocked());
+    m.def("update", &update, unlocked());
 
     packed::bind(m);
 }

@@ -53,7 +53,7 @@ class DarknetSGD(torch.optim.Optimizer):
         for group in self.param_groups:
             if batch_number < group["first"]:
                 continue
-            if not group["adam"] and fused.in_one_launch(group["params"][0]):
+            if not group["adam"] and fused.in_one_call(group["params"][0]):
                 entries += self._entries(group, images)
                 continue
             if group["adam"]:

@@ -12,6 +12,7 @@ from tests.micro_net import HEAD
 from yolo import cfg, ops
 from yolo.network import Network
 from yolo.ops import PrecisionError, ShapeError, precision, precision_for
+from yolo.ops import update as updates
 from yolo.ops.cuda import choose, operators
 from yolo.ops.precision import WORDS, half_type
 from yolo.ops.shapes import conv_shape
@@ -321,7 +322,7 @@ def test_a_factor_saves_small_gradients_in_fp16(small, device):
     assert (without - wanted).norm() >= 0.5 * wanted.norm()
 
 
-def test_the_update_in_one_launch(small, monkeypatch):
+def test_the_update_in_one_call(small, monkeypatch):
     """Three updates beside PyTorch's operators: decay, momentum, a clip, a missing gradient."""
     small.layers[1].clip = 0.2
     twin = copy.deepcopy(small)
@@ -337,7 +338,7 @@ def test_the_update_in_one_launch(small, monkeypatch):
             mine.grad, theirs.grad = gradient.clone(), gradient.clone()
         small.layers[0].bias.grad = twin.layers[0].bias.grad = None
         with monkeypatch.context() as patch:
-            patch.setattr("yolo.ops.update.in_one_launch", lambda parameter: True)
+            patch.setattr("yolo.ops.update._on_cpu", updates._on_cuda)
             before = small.layers[0].weight._version
             fused.step(0.1 + step, images=4, batch_number=step + 1)
             assert small.layers[0].weight._version > before
