@@ -30,8 +30,8 @@ from shapes import PASSES, ceiling_of, network_floor
 from training_step import as_pytorch
 
 from yolo import ops
-from yolo.network import State
 from yolo.optimizer import DarknetSGD
+from yolo.train.graph import Body, Graphs
 
 # Cosines of the gradients of both sides, each of which rounds in its own places: the mean over all
 # weights, and the least. Random weights make a deep network with batch normalisation chaotic: a
@@ -45,24 +45,6 @@ OURS, PEERS = ("eager", "graph"), ("eager", "compiled", "graph")
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Body(nn.Module):
-    """What lies before the heads: images -> the maps that the heads read."""
-
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-
-    def forward(self, x):
-        maps = []
-
-        def visit(layer, inputs):
-            maps.extend(inputs if hasattr(layer, "loss") else ())
-
-        with ops.layout(self.net.layout):
-            self.net._run(x, keep=(), visit=visit)
-        return tuple(maps)
-
-
 class Step:
     """One side's training step."""
 
@@ -70,11 +52,11 @@ class Step:
         """within: context of forward and update."""
         self.net, self.within, self.x, self.boxes = net, within, x, boxes
         self.body, self.optimizer = Body(net), DarknetSGD(net)
+        self.maps = self.body
         if mode == "compiled":
-            self.body = torch.compile(self.body)
+            self.maps = torch.compile(self.body)
         if mode == "graph":
-            with within(graph=True):
-                self.body = graphed_body(self.body, x)
+            self.maps = Graphs(net).maps
 
     def __call__(self):
         self.backward()
@@ -83,21 +65,13 @@ class Step:
 
     def backward(self):
         with self.within():
-            total = self._loss(self.body(self.x))
-        total.backward()
-
-    def _loss(self, maps):
-        """As Network.loss, given what its heads read."""
-        net = self.net
-        state = State(net.options, net.input_shape, net.iteration, net.seen, net.delta_filters)
-        heads = [layer for layer in net.layers if hasattr(layer, "loss")]
-        pairs = zip(heads, maps, strict=True)
-        return sum(head.loss(y, self.boxes, state).total for head, y in pairs)
+            report = self.body.loss(self.maps(self.x), self.boxes, len(self.x))
+        report.total.backward()
 
     def gradients(self):
         """Those of all weights, from fixed gradients of the maps: a loss would have thresholds."""
         with self.within():
-            maps = self.body(self.x)
+            maps = self.maps(self.x)
         ramps = [torch.arange(m.numel(), device=m.device).sin().view(m.shape) for m in maps]
         torch.autograd.backward(maps, [r.to(m.dtype) for r, m in zip(ramps, maps, strict=True)])
         found = [p.grad.double() for p in self.net.parameters() if p.dim() == 4]
@@ -105,18 +79,9 @@ class Step:
         return found
 
 
-def graphed_body(body, x):
-    """The body, forward and backward, as CUDA graphs."""
-    return torch.cuda.make_graphed_callables(body, (x,), allow_unused_input=True)
-
-
 def ours(net, precision):
     """(a copy of the net, context of its steps)"""
-
-    def within(graph=False):
-        return ops.precision(precision)
-
-    return copy.deepcopy(net), within
+    return copy.deepcopy(net), lambda: ops.precision(precision)
 
 
 def peer(net, precision):
@@ -124,9 +89,8 @@ def peer(net, precision):
     dtype = HALVES.get(precision)
 
     @contextmanager
-    def within(graph=False):
-        # what autocast remembers of the weights may not be captured
-        cast = torch.autocast("cuda", dtype or torch.bfloat16, dtype is not None, not graph)
+    def within():
+        cast = torch.autocast("cuda", dtype or torch.bfloat16, dtype is not None)
         with ops.backend("torch"), cast:
             yield
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -209,7 +210,7 @@ def test_training_steps_of_every_mode(load, tiny, monkeypatch):
     """On the CPU: the gradients of all modes agree, and each of ours meets each of the peer's."""
     bench = load("bench_train")
     clock = fake_gpu(bench, monkeypatch)
-    monkeypatch.setattr(bench, "graphed_body", lambda body, x: body)
+    monkeypatch.setattr(bench, "Graphs", lambda net: SimpleNamespace(maps=bench.Body(net)))
     modes = ["--ours", "eager", "graph", "--modes", "eager", "compiled", "graph"]
     case = ["--cfg", tiny, "--size", "32", "--batch", "2", "--precision", "fp32", "--pairs", "2"]
     settings = bench.parse([*case, *modes])

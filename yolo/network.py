@@ -169,18 +169,19 @@ class Network(nn.Module):
         """Runs all layers; an output that is not to be kept is dropped after its last reader.
 
         visit(layer, inputs) may give the output itself, or None."""
-        self._check_input(x)
+        self.check_images(x)
         outputs = {-1: x}
         again = self.checkpoint_activations and self.training and torch.is_grad_enabled()
         for layers, repeated in stretches(self.layers) if again else [(self.layers, False)]:
             if repeated:
-                run_again(partial(self._advance, layers, keep=keep), layers, outputs)
+                run_again(partial(self.advance, layers, keep=keep), layers, outputs)
             else:
-                self._advance(layers, outputs, keep, visit)
+                self.advance(layers, outputs, keep, visit)
         return {index: unpack(outputs[index]) for index in keep}
 
-    def _advance(self, layers, outputs, keep, visit=None):
-        """Runs some layers: `outputs` loses what is read no more, and gains what they give."""
+    def advance(self, layers, outputs, keep, visit=None):
+        """Runs some layers: `outputs` loses what is read no more, and gains what they give. keep
+        and visit: as of _run."""
         for layer in layers:
             inputs = _readable(layer, [outputs[source] for source in layer.sources])
             made = visit(layer, inputs) if visit else None
@@ -192,13 +193,20 @@ class Network(nn.Module):
                 if source not in keep:
                     del outputs[source]
 
+    @property
+    def still(self) -> list[int]:
+        """The layers through which no gradient goes now: onlyforward, stopbackward."""
+        until = zip(self.layers, self._frozen_until, strict=True)
+        return [a.index for a, n in until if a.onlyforward or self.iteration < n]
+
     def _step(self, layer, inputs):
         if layer.onlyforward or self.iteration < self._frozen_until[layer.index]:
             with torch.no_grad():
                 return layer(*inputs)
         return layer(*inputs)
 
-    def _check_input(self, x):
+    def check_images(self, x):
+        """Refuses what is no batch of images of the network's size."""
         if x.dim() != 4 or tuple(x.shape[1:]) != self.input_shape:
             raise ValueError(
                 f"{self.cfg_path}: the network takes (N, {', '.join(map(str, self.input_shape))}), "
@@ -207,6 +215,10 @@ class Network(nn.Module):
 
     def loss(self, x: Tensor, truth: Tensor) -> Report:
         """truth: boxes (M, 6) image index, class, x, y, w, h, relative; or labels (N)."""
+        return self.report(partial(self._run, x, ()), truth, len(x))
+
+    def report(self, run, truth, images) -> Report:
+        """The loss where run(visit) goes through the layers that have one, of so many images."""
         state = State(self.options, self.input_shape, self.iteration, self.seen, self.delta_filters)
         heads, indices = [], []
 
@@ -218,10 +230,10 @@ class Network(nn.Module):
             return heads[-1].output
 
         with layout(self.layout if self.training else "planar"):
-            self._run(x, keep=(), visit=visit)
+            run(visit)
         if not heads:
             raise ValueError(f"{self.cfg_path}: has no layer with a loss, such as [yolo]")
-        cost = sum(head.cost for head in heads) / len(heads) / max(1, len(x))
+        cost = sum(head.cost for head in heads) / len(heads) / max(1, images)
         return Report(sum(head.total for head in heads), cost, heads, indices)
 
     def resize(self, height: int, width: int) -> Self:

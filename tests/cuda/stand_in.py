@@ -154,11 +154,13 @@ class StandIn(TorchDispatchMode):
             "CUDAGraph": lambda: Graph(self),
             "graph": self.capture,
             "graph_pool_handle": lambda: object(),
-            "is_current_stream_capturing": lambda: self.capturing is not None,
+            "get_rng_state": lambda _: torch.get_rng_state(),
+            "set_rng_state": lambda state, _: torch.set_rng_state(state),
+            "device_count": lambda: 1,
         }
 
     @contextlib.contextmanager
-    def capture(self, graph, pool=None, stream=None):
+    def capture(self, graph, pool=None, capture_error_mode="global"):
         self.capturing = graph
         try:
             yield

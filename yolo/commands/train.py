@@ -21,6 +21,7 @@ RESUME = "go on from this checkpoint; without CKPT from the newest good one in t
 CACHE = "keep decoded images in so much memory, shared by the workers: 500M, 8G"
 SAVE = "iterations between checkpoints; default: savelast of the .data file, or 100"
 LOG_GRADIENTS = "write each layer's gradient norm every N iterations: OUT/gradients.csv"
+GRAPH = "with --device cuda: layers as CUDA graphs, one pair for each size of the input"
 AGAIN = "less memory for a third more time: outputs of layers are computed again in backward"
 KEEP = "older checkpoints to keep (default: 1)"
 GPUS = "train on these GPUs of this machine, one process each, through torchrun"
@@ -54,13 +55,14 @@ def add(commands):
     command.add_argument("--map", action="store_true", help="measure mAP on the valid list")
     command.add_argument("--patience", type=positive, metavar="N", help=PATIENCE)
     command.add_argument("--max-hours", type=hours, metavar="X", help="end after this time")
+    command.add_argument("--graph", action="store_true", help=GRAPH)
     command.add_argument("--auto-batch", action="store_true", help=AUTO_BATCH)
     command.add_argument("--on-nan", choices=("stop", "skip"), help=ON_NAN)
     command.add_argument("--tensorboard", action="store_true", help="also write OUT/tensorboard")
     command.add_argument("--log-gradients", type=positive, metavar="N", help=LOG_GRADIENTS)
     _add_resume(command)
     _add_ranks(command)
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, command_parser=command)
 
 
 def _add_resume(command):
@@ -90,6 +92,11 @@ def hours(text):
 def run(args):
     if args.gpus:
         args.device = "cuda"
+    if args.graph and args.device != "cuda":
+        args.command_parser.error("--graph: CUDA graphs are for a GPU; add --device cuda")
+    if args.graph and (args.checkpoint_activations or args.sync_bn):
+        other = "--sync-bn" if args.sync_bn else "--checkpoint-activations"
+        args.command_parser.error(f"--graph does not go with {other}")
     prepare(args, training=True)
     from .. import job, ranks
 

@@ -179,6 +179,7 @@ def plan_of(args, options, source, out, name, record):
         log_gradients=args.log_gradients,
         sync_bn=args.sync_bn,
         bf16_gradients=args.bf16_gradients,
+        graph=args.graph,
         record=record,
     )
 

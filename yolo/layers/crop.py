@@ -13,6 +13,8 @@ INSTEAD = "the data loader turns and colours images; set it in [net]"
 class Crop(Layer):
     """Cuts crop_height x crop_width pixels out; on resizing the share of the image stays."""
 
+    changes = "where it cuts is drawn on the CPU"
+
     def __init__(self, section, place):
         super().__init__(section, place)
         self.crop = section.int("crop_height", 1, 1), section.int("crop_width", 1, 1)

@@ -36,6 +36,10 @@ class Dropout(Layer):
         self.iteration = 0  # the network keeps it up to date
         self.begin(place)
 
+    @property
+    def changes(self):
+        return "its squares grow with the iterations" if self.dropblock else None
+
     def forward(self, x):
         if not self.training or self.probability == 0:
             return x

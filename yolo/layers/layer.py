@@ -102,6 +102,7 @@ class Layer(nn.Module):
     writes = ()  # kinds of ops.Unwritten that forward also takes
     is_output = False  # whether calling the network returns this layer's output
     regions = None  # roi.Regions, where forward gives an output for each of those, not each image
+    changes = None  # why two calls with the same input may differ by more than random numbers
     constant_inputs = ()  # numbers of the inputs that get no gradient
     averages = Averages  # what training shows of its loss, if it has one
 

@@ -15,6 +15,7 @@ from .layer import Layer, Place
 class Recurrent(Layer):
     """Runs step(frame, state) -> (output, new state) over time."""
 
+    changes = "its state goes on from one call to the next"
     carries = True  # whether the state goes on from one mini-batch of training to the next
 
     def __init__(self, section, place):

@@ -7,6 +7,7 @@ progress     what is asked, where it stands      metrics   metrics.csv
 output       the files of a run                  board     TensorBoard
 state        what a checkpoint holds             stop      Ctrl-C and SIGTERM
 sizes        `random`: changing sizes           gradients gradients.csv
+graph        --graph: layers as CUDA graphs
 """
 
 from .memory import fit_subdivisions

@@ -17,9 +17,9 @@ EVIDENCE = 10  # mini-batches that are kept of them
 
 class Iterations:
     """Base of Trainer, which sets what is used here: the network with its optimizer, schedule,
-    average, scale of the loss and sizes; `open_batches`, `output`, `progress`, `plan`, `gradients`
-    or None; `position`, the images that were handed out, and `whole`, False while an iteration is
-    under way."""
+    average, scale of the loss and sizes; `open_batches`, `output`, `progress`, `plan`; `gradients`
+    and `graphs`, each may be None; `position`, the images that were handed out, and `whole`, False
+    while an iteration is under way."""
 
     def iterate(self):
         """One iteration, in smaller mini-batches where memory does not suffice."""
@@ -43,7 +43,7 @@ class Iterations:
         seed_generators(self.plan.seed, net.iteration, ranks.number())
         try:
             how = self.device, self.plan.precision, self._between, self.reducer, self.scale
-            outcome = accumulate(net, batches, *how)
+            outcome = accumulate(net, self.graphs or net.loss, batches, *how)
         except NotFinite as found:
             if found.what == "gradient" and self.scale.lower():
                 before.back()
@@ -112,6 +112,8 @@ class Iterations:
                 f"memory ({str(error).splitlines()[0]}); lower width and height"
             ) from None
         set_subdivisions(self.net, more)
+        if self.graphs:
+            self.graphs.clear()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self.say(

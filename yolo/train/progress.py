@@ -29,6 +29,7 @@ class Plan:
     log_gradients: int | None = None  # iterations between lines of gradients.csv; None: no file
     sync_bn: bool = False  # batch normalisation over the images of all ranks
     bf16_gradients: bool = False  # half the bytes between ranks
+    graph: bool = False  # CUDA graphs of what lies before the heads
     record: dict = field(default_factory=dict)  # kept in the checkpoint: flags, data, names
 
 

@@ -73,10 +73,10 @@ class Outcome:
         return whole
 
 
-def accumulate(net, batches, device, precision, between, reducer, scale):
-    """Forward and backward over the `subdivisions` mini-batches of an iteration; `between` is
-    called before each but the first, `reducer` sums the gradients of all ranks, `scale` is the
-    LossScale that keeps them in range meanwhile."""
+def accumulate(net, loss, batches, device, precision, between, reducer, scale):
+    """Forward and backward over the `subdivisions` mini-batches of an iteration; `loss` is net.loss
+    or does the same, `between` is called before each but the first, `reducer` sums the gradients of
+    all ranks, `scale` is the LossScale that keeps them in range meanwhile."""
     outcome, subdivisions = Outcome(), net.options.subdivisions
     for number in range(subdivisions):
         if number:
@@ -86,18 +86,18 @@ def accumulate(net, batches, device, precision, between, reducer, scale):
         outcome.images += batch.images_of_all
         with computing(precision), statistics("shared" if reducer.sync_bn else "own"):
             last = number + 1 == subdivisions
-            report = backward(net, batch, device, reducer, last, scale.value)
+            report = backward(net, loss, batch, device, reducer, last, scale.value)
         outcome.add(report, len(batch.images) / batch.images_of_all / subdivisions)
     scale.undo(net)
     outcome.broken = getattr(batches, "skipped", 0)
     return outcome.of_all_ranks()
 
 
-def backward(net, batch, device, reducer, last, scale=1.0):
+def backward(net, loss, batch, device, reducer, last, scale=1.0):
     """Adds the gradients of one mini-batch, times `scale`; NotFinite where they, or the loss, are
     not."""
     x = batch.images.to(device, non_blocking=True)
-    report = net.loss(x, batch.truth.to(device))
+    report = loss(x, batch.truth.to(device))
     _check("loss", math.isfinite(report.cost), net, x, batch)
     with reducer.backward(last):
         (scale * report.total).backward()

@@ -19,6 +19,7 @@ from ..schedule import Schedule
 from .average import Average
 from .board import Board
 from .gradients import Gradients
+from .graph import Graphs
 from .iterations import Iterations
 from .metrics import columns
 from .output import open_output
@@ -58,6 +59,7 @@ class Trainer(Iterations):
         self.device = torch.device(device)
         self.schedule = Schedule(net.options, plan.seed)
         self.optimizer = DarknetSGD(net)
+        self.graphs = Graphs(net) if plan.graph else None
         self.average = Average(net)
         self.gradients = None
         if plan.log_gradients and ranks.first():
