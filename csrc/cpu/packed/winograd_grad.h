@@ -99,17 +99,17 @@ static void winograd_grad_tiles(const GradWeight& a, const Share& share) {
     });
 }
 
-// sums of one panel [WEIGHTS^2][C][width] -> dense gradient
+// sums of one panel and block [WEIGHTS^2][V][width] -> dense gradient
 template <class F>
-static void winograd_grad_panel(const GradWeight& a, int panel, int block, int width,
+static void winograd_grad_block(const GradWeight& a, int panel, int block, int width,
                                 const float* sums) {
     constexpr int E = F::WEIGHTS;
-    const long plane = long(a.x.blocks) * V * width;
+    const long plane = long(V) * width;
     const int c_end = least(V, a.channels - block * V);
     float taps[9][V];
     for (int k0 = 0; k0 < width; k0 += V)
         for (int c = 0; c < c_end; ++c) {
-            const float* from = sums + (long(block) * V + c) * width + k0;
+            const float* from = sums + long(c) * width + k0;
             vec half[3][E];
             UNROLL for (int f = 0; f < E; ++f) {
                 vec u[E], g[3];
@@ -138,37 +138,46 @@ static long winograd_grad_sums(const GradWeight& a) {
 }
 
 // Products of the transformed tiles; those with the same weight have a common sum. A share has its
-// own panels and blocks of x. Where all tiles come at once the sums of a panel, [weight][C][2V],
-// need not outlive it: they lie in the thread's scratch, which stays in cache. Otherwise each panel
-// has its own.
+// own panels and blocks of x. Sums lie [block][weight][V][2V]. Where all tiles come at once those
+// of a run of blocks need not outlive it: they lie in the thread's scratch, which stays in cache.
+// Otherwise each panel has its own. A run is one block where the panel's tiles of dy stay in cache
+// until the next one, else all blocks, so that each of them is read once.
 template <class F>
 static void winograd_grad_products(const GradWeight& a, bool resume, bool last,
                                    const Share& share) {
+    constexpr int PRODUCTS = F::LINE * F::LINE;
     const int panels = ceil_div(a.dy.blocks, 2);
     const int panel_parts = least(panels, share.count), block_parts = share.count / panel_parts;
     if (share.index >= panel_parts * block_parts) return;
     const Range mine = part(panels, share.index % panel_parts, panel_parts);
     const Range blocks = part(a.x.blocks, share.index / panel_parts, block_parts);
     const long x_plane = plane_v(a.x.blocks, a.tiles), dy_plane = plane_v(a.dy.blocks, a.tiles);
+    const bool near = 4L * PRODUCTS * a.tiles * 2 * V <= a.caches.l2 / 2;
+    const int run = near ? 1 : blocks.end - blocks.begin;
     OuterCall call{};
     call.x_step = V, call.dy_block = long(a.tiles) * V;
     call.images = call.rows = 1, call.columns = a.tiles;
     for (int panel = mine.begin; panel < mine.end; ++panel) {
         const bool wide = 2 * panel + 1 < a.dy.blocks;
         const int width = (1 + wide) * V;
-        float* sums = a.sums ? a.sums + panel * winograd_grad_sums(a) : share.scratch;
-        for (int e = 0; e < F::LINE * F::LINE; ++e) {
-            const bool first = e / F::LINE < F::WEIGHTS && e % F::LINE < F::WEIGHTS;
-            call.resume = resume || !first;
-            for (int block = blocks.begin; block < blocks.end; ++block) {
-                call.dy = a.dy_tiles + e * dy_plane + 2L * panel * a.tiles * V;
-                call.x = a.x_tiles + e * x_plane + long(block) * a.tiles * V;
-                call.sums = sums + (long(weight_of<F>(e)) * a.x.blocks + block) * V * width;
-                outer_block(call, wide);
+        const long each = long(F::WEIGHTS) * F::WEIGHTS * V * width;  // sums of a block
+        for (int first = blocks.begin; first < blocks.end; first += run) {
+            const int end = least(first + run, blocks.end);
+            float* sums =
+                a.sums ? a.sums + panel * winograd_grad_sums(a) + first * each : share.scratch;
+            for (int e = 0; e < PRODUCTS; ++e) {
+                const bool begins = e / F::LINE < F::WEIGHTS && e % F::LINE < F::WEIGHTS;
+                call.resume = resume || !begins;
+                for (int block = first; block < end; ++block) {
+                    call.dy = a.dy_tiles + e * dy_plane + 2L * panel * a.tiles * V;
+                    call.x = a.x_tiles + e * x_plane + long(block) * a.tiles * V;
+                    call.sums = sums + (block - first) * each + long(weight_of<F>(e)) * V * width;
+                    outer_block(call, wide);
+                }
             }
+            for (int block = first; last && block < end; ++block)
+                winograd_grad_block<F>(a, panel, block, width, sums + (block - first) * each);
         }
-        for (int block = blocks.begin; last && block < blocks.end; ++block)
-            winograd_grad_panel<F>(a, panel, block, width, sums);
     }
 }
 static void winograd_grad_weight(const GradWeight& a, bool resume, bool last, const Share& share) {
