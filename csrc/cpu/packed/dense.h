@@ -5,6 +5,27 @@ INLINE const float* cell(const Dense& w, int o, int i) {
     return o < w.outputs && i < w.inputs ? w.data + o * w.output_step + i * w.input_step : nullptr;
 }
 
+// V inputs of V outputs of one tap, `row` floats from an input to the next. Of a kernel of one cell
+// the outputs lie together in memory in the gradient by x, the inputs forward.
+INLINE void pack_square(const Dense& w, int o, int i, int tap, float* to, long row) {
+    const float* from = w.data + o * w.output_step + i * w.input_step + w.taps[tap];
+    if (o + V > w.outputs || i + V > w.inputs) {
+        for (int d = 0; d < V; ++d)
+            for (int j = 0; j < V; ++j)
+                to[d * row + j] = o + j < w.outputs && i + d < w.inputs
+                                      ? from[j * w.output_step + d * w.input_step]
+                                      : 0.f;
+    } else if (w.output_step == 1) {
+        for (int d = 0; d < V; ++d) store(to + d * row, load(from + d * w.input_step));
+    } else {
+        for (int d = 0; d < V; ++d) {
+            vec line;
+            UNROLL for (int j = 0; j < V; ++j) line[j] = from[j * w.output_step + d * w.input_step];
+            store(to + d * row, line);
+        }
+    }
+}
+
 static void pack_dense(const Dense& w, float* packed, const Share& share) {
     const int o_blocks = ceil_div(w.outputs, V), i_blocks = ceil_div(w.inputs, V);
     const int panels = ceil_div(o_blocks, 2), taps = w.tap_count;
@@ -13,12 +34,9 @@ static void pack_dense(const Dense& w, float* packed, const Share& share) {
         const int panel = unit / i_blocks, block = unit % i_blocks;
         const int width = V * least(2, o_blocks - 2 * panel);
         float* out = packed + (long(panel) * 2 * i_blocks * V + long(block) * width) * V * taps;
-        for (int j = 0; j < width; ++j)
-            for (int i = 0; i < V; ++i) {
-                const float* from = cell(w, panel * 2 * V + j, block * V + i);
-                float* to = out + i * width + j;
-                for (int t = 0; t < taps; ++t) to[t * V * width] = from ? from[w.taps[t]] : 0.f;
-            }
+        for (int t = 0; t < taps; ++t)
+            for (int j = 0; j < width; j += V)
+                pack_square(w, panel * 2 * V + j, block * V, t, out + t * V * width + j, width);
     }
 }
 
