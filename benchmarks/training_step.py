@@ -69,19 +69,18 @@ class Step:
         self.net.zero_grad(set_to_none=True)
         with ops.backend("native" if self.side == "ours" else "torch"), ops.precision("fast"):
             self.net.loss(self.x, self.boxes).total.backward()
-        trained = (p for p in self.net.parameters() if p.requires_grad and p.dim() == 4)
-        return torch.cat([p.grad.flatten() for p in trained])
 
-    def without_dropout(self):
-        """The same, nothing being dropped."""
+    def gradients(self):
+        """Those of all convolutions' weights in a step in which nothing is dropped."""
         layers = [layer for layer in self.net.layers if type(layer).__name__ == "Dropout"]
         shares = [layer.probability for layer in layers]
         for layer in layers:
             layer.probability = 0
-        gradients = self()
+        self()
         for layer, share in zip(layers, shares, strict=True):
             layer.probability = share
-        return gradients
+        trained = (p for p in self.net.parameters() if p.requires_grad and p.dim() == 4)
+        return torch.cat([p.grad.flatten() for p in trained])
 
 
 def as_pytorch(net, memory_format):
@@ -95,7 +94,7 @@ def as_pytorch(net, memory_format):
             layer.forward = lambda x, layer=layer: F.interpolate(x, scale_factor=layer.stride)
         if type(layer).__name__ == "Dropout" and not layer.dropblock:
             layer.forward = lambda x, layer=layer: F.dropout(x, layer.probability, layer.training)
-        if type(layer).__name__ == "Shortcut" and layer.packs:
+        if type(layer).__name__ == "Shortcut" and layer.packs and len({*layer.in_shapes}) == 1:
             layer.forward = lambda *x, layer=layer: ACTIVATIONS[layer.activation](sum_of(x))
     return net
 
@@ -120,9 +119,9 @@ def compare(name, size, batch, args):
 
     name: of a .cfg in cfg/, or the path of one; args: repeats and threads."""
     steps = {side: Step(side, name, size, batch) for side in SIDES}
-    expected = steps["torch"].without_dropout().double()
+    expected = steps["torch"].gradients().double()
     for side, step in steps.items():
-        error = float((step.without_dropout().double() - expected).norm() / expected.norm())
+        error = float((step.gradients().double() - expected).norm() / expected.norm())
         if not error <= TOLERANCE:
             raise SystemExit(f"{name}: gradients of {side} differ from PyTorch's by {error:.1e}")
     rounds = race(steps, args.repeats)

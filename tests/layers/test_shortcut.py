@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from yolo.cfg import CfgError
+from yolo.ops import packed
 
 THREE = "[conv]\nfilters=4\n[conv]\nfilters=6\n[conv]\nfilters=5\n"
 
@@ -95,6 +96,16 @@ def test_every_second_pixel_of_a_source_twice_as_large(layer, image):
     torch.testing.assert_close(y[:, :4], x[:, :4] + source[:, :, ::2, ::2])
     torch.testing.assert_close(y[:, 4:], x[:, 4:])
     assert torch.autograd.gradcheck(module, (x, source))
+
+
+def test_packed_stages_are_the_planar_ones(layer, image):
+    text = "[conv]\nfilters=32\n[conv]\nfilters=40\nsize=2\nstride=2\n[shortcut]\nfrom=0\n"
+    module = layer(text + "activation=leaky", (3, 6, 4))
+    x, source = image(2, 40, 3, 2).float(), image(2, 32, 6, 4).float()
+    assert module.packs
+    ours = module(packed.pack(x - 0.5), packed.pack(source - 0.5))
+    assert isinstance(ours, packed.Packed)
+    torch.testing.assert_close(ours.planar(), module(x - 0.5, source - 0.5))
 
 
 @pytest.mark.parametrize("stride", ["stride=3", "stride_x=2\nstride_y=1"])

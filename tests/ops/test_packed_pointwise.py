@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.ops.test_packed_spatial import level, same  # noqa: F401
-from yolo.ops import activate, avgpool, multiply, packed, unpack
+from yolo.ops import activate, avgpool, maxpool2d, multiply, packed, unpack
 from yolo.ops.packed_pointwise import add_act
 
 FUNCTIONS = {
@@ -36,6 +36,20 @@ def test_sum_and_activation(name):
     x, y = image(2, 19, 5, 3), image(2, 19, 5, 3)
     ours = unpack(add_act(packed.pack(x), packed.pack(y), name))
     same(ours, FUNCTIONS[name](x + y), (x, y), 2e-6)
+
+
+def test_sum_with_a_source_of_fewer_channels():
+    """As in the family of resnet50, whose stages begin with one."""
+    assert packed.can_widen(32, 41) and packed.can_widen(41, 41)
+    assert not packed.can_widen(33, 41) and not packed.can_widen(48, 41)
+    x, y = image(2, 41, 5, 3), image(2, 32, 5, 3)
+    ours = unpack(packed.add(packed.pack(x), packed.widen(packed.pack(y), 41)))
+    same(ours, x + F.pad(y, (0, 0, 0, 0, 0, 9)), (x, y))
+
+
+def test_every_nth_pixel():
+    x = image(2, 19, 9, 12)
+    same(unpack(maxpool2d(packed.pack(x), 1, 3, 0)), x[:, :, ::3, ::3], x)
 
 
 def test_product():

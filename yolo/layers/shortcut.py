@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from ..ops import ACTIVATIONS, Packed, Pending, activate, packed, packed_pointwise
+from ..ops import ACTIVATIONS, Packed, Pending, activate, maxpool2d, packed, packed_pointwise
 from ..ops.formulas import NATIVE_ACTIVATIONS
 from .layer import Layer, times
 
@@ -49,12 +49,13 @@ class Shortcut(Layer):
 
     @property
     def packs(self):
-        same = all(shape == self.out_shape for shape in self.in_shapes)
-        return same and self.weight is None and self.activation in NATIVE_ACTIVATIONS
+        fits = all(packed.can_widen(c, self.out_shape[0]) for c, _, _ in self.in_shapes)
+        return fits and self.weight is None and self.activation in NATIVE_ACTIVATIONS
 
     @property
     def writes(self):
-        return Pending if self.packs and self.activation == "linear" else ()
+        plain = all(shape == self.out_shape for shape in self.in_shapes)
+        return Pending if self.packs and plain and self.activation == "linear" else ()
 
     def forward(self, x, *sources):
         sources = [_sampled(source, x) for source in sources]
@@ -96,19 +97,23 @@ def _sampled(source, x):
     """Every nth pixel of a source that is n times as large."""
     source = source.planar() if isinstance(source, Pending) else source
     step = source.shape[2] // x.shape[2]
-    return source if step == 1 else source[:, :, ::step, ::step]
+    if step == 1:
+        return source
+    if isinstance(source, Packed):  # the largest of a window of one
+        return maxpool2d(source, 1, step, 0)
+    return source[:, :, ::step, ::step]
 
 
 def _add_act(x, source, activation):
     if isinstance(x, Packed):
-        return packed_pointwise.add_act(x, source, activation)
+        return packed_pointwise.add_act(x, packed.widen(source, x.channels), activation)
     return activate(_add(x, source), activation)
 
 
 def _add(x, source):
     """x + source over the channels that both have."""
     if isinstance(x, Packed):
-        return packed.add(x, source)
+        return packed.add(x, packed.widen(source, x.channels))
     if isinstance(x, Pending):
         return x.plus(source)
     channels = min(x.shape[1], source.shape[1])

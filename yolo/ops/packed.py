@@ -130,6 +130,18 @@ def part(x, groups, index):
     return Packed(data, channels, recipe)
 
 
+def can_widen(channels, wanted):
+    """Whether widen() gives so many channels."""
+    return channels == wanted or (channels < wanted and channels % lanes() == 0)
+
+
+def widen(x, channels):
+    """x and after its channels zeros, `channels` in all."""
+    if x.channels == channels:
+        return x
+    return Packed(_Widen.apply(x.data, -(-channels // lanes())), channels)
+
+
 def add(x, y):
     """Sum of two Packed of the same shape."""
     return Packed(_Add.apply(x.data, y.data), x.channels)
@@ -140,6 +152,18 @@ def _sum(like, blocks, terms):
     y = packed_memory.empty_data((like.shape[0], blocks, *like.shape[2:]))
     write_sum(y, terms)
     return y
+
+
+class _Widen(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, blocks):
+        ctx.blocks = x.shape[1]
+        return _sum(x, blocks, [(0, x)])
+
+    @staticmethod
+    @first_order("widen")
+    def backward(ctx, grad):
+        return grad[:, : ctx.blocks], None
 
 
 class _Add(torch.autograd.Function):
