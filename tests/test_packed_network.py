@@ -79,17 +79,20 @@ def test_outputs_are_ordinary_tensors():
     assert not any(isinstance(y, Packed) for y in [*net(x), *net.outputs(x)])
 
 
-def test_nothing_is_rearranged_inside_a_network(cfg_folder, monkeypatch):
-    """The stem reads the image as it is; each head's input, and the gradient by it, are all."""
+@pytest.mark.parametrize("name, changed", [("yolov4-tiny", 2), ("resnet50", 3)])
+def test_nothing_is_rearranged_inside_a_network(cfg_folder, monkeypatch, name, changed):
+    """The stem reads the image as it is; each head's input, and the gradient by it, are all. That
+    of resnet50, of 7 x 7, has no packed kernel: the two readers of its pool pack it."""
+    truth = BOXES if name == "yolov4-tiny" else torch.tensor([3, 5])
     changes = []
-    for name in ("_to_packed", "_to_planar"):
-        change = getattr(packed, name)
+    for way in ("_to_packed", "_to_planar"):
+        change = getattr(packed, way)
         monkeypatch.setattr(
-            packed, name, lambda *a, change=change, name=name: changes.append(name) or change(*a)
+            packed, way, lambda *a, change=change, way=way: changes.append(way) or change(*a)
         )
-    net = yolo.load(cfg_folder / "yolov4-tiny.cfg").resize(64, 64).train()
-    net.loss(torch.rand(2, 3, 64, 64), BOXES).total.backward()
-    assert sorted(changes) == ["_to_packed"] * 2 + ["_to_planar"] * 2
+    net = yolo.load(cfg_folder / f"{name}.cfg").resize(64, 64).train()
+    net.loss(torch.rand(2, 3, 64, 64), truth).total.backward()
+    assert sorted(changes) == ["_to_packed"] * changed + ["_to_planar"] * changed
 
 
 def test_gradients_of_several_readers_add_up():

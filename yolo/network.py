@@ -21,6 +21,7 @@ from .layers import ABSENT, LAYERS, Place
 from .layers.layer import check_outputs, times
 from .loss.filters import delta_filters
 from .ops import Packed, layout, unpack
+from .ops.packed import pack
 from .options import NetOptions
 from .stretches import run_again, stretches
 
@@ -303,9 +304,9 @@ class Network(nn.Module):
 
 
 def _readable(layer, inputs):
-    """Inputs in a layout that the layer knows: packed ones where all are and it takes them."""
-    if all(isinstance(x, Packed) for x in inputs) and layer.packs:
-        return [x.reader() for x in inputs]
+    """Inputs in a layout that the layer knows: packed ones where one is and it takes them."""
+    if any(isinstance(x, Packed) for x in inputs) and layer.packs:
+        return [x.reader() if isinstance(x, Packed) else pack(x) for x in inputs]
     return [x if isinstance(x, layer.writes) else unpack(x) for x in inputs]
 
 
