@@ -125,6 +125,11 @@ void bind_pointwise(py::module_& m) {
         },
         unlocked());
     m.def(
+        "drop",
+        [](const Size& s, double probability, const std::array<unsigned, 2>& key, Address x,
+           Address y, int threads) { drop(choose(), s, probability, key, at(x), at(y), threads); },
+        unlocked());
+    m.def(
         "average_pool",
         [](const Size& s, Address x, Address y, int threads) {
             average_pool(choose(), s, at(x), at(y), threads);

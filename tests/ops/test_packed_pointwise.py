@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from tests.ops.test_packed_spatial import level, same  # noqa: F401
 from yolo.ops import activate, avgpool, maxpool2d, multiply, packed, unpack
-from yolo.ops.packed_pointwise import add_act
+from yolo.ops.packed_pointwise import add_act, drop
 
 FUNCTIONS = {
     "linear": lambda x: x * 1,
@@ -73,3 +73,41 @@ def test_product_with_a_constant_and_with_a_concatenation():
 def test_avgpool(height, width):
     x = image(2, 20, height, width)
     same(unpack(avgpool(packed.pack(x))), x.mean((2, 3), keepdim=True), x, 1e-6)
+
+
+def dropped(seed, p=0.3, shape=(2, 37, 40, 30)):
+    """(x, y, gradient by x) of dropout."""
+    x = torch.rand(shape).add(1).requires_grad_()
+    torch.manual_seed(seed)
+    y = unpack(drop(packed.pack(x), p))
+    return x, y, torch.autograd.grad(y, x, x.detach())[0]
+
+
+def test_dropout_keeps_and_drops():
+    x, y, grad = dropped(0)
+    kept = y != 0
+    assert abs(float(kept.float().mean()) - 0.7) <= 0.01
+    torch.testing.assert_close(y, torch.where(kept, x / 0.7, 0))
+    assert torch.equal(grad, y)
+
+
+def test_dropout_draws_without_pattern():
+    """Neither neighbours along any axis nor masks of two seeds go together."""
+    kept, other = ((dropped(seed, 0.5)[1] != 0).double() - 0.5 for seed in (1, 2))
+    pairs = [(kept, other)] + [(kept, kept.roll(1, axis)) for axis in range(4)]
+    assert all(abs(float((a * b).mean())) <= 0.25 * 4 / kept.numel() ** 0.5 for a, b in pairs)
+    means = kept.mean((2, 3))
+    assert float(means.abs().max()) <= 0.5 * 5 / (40 * 30) ** 0.5
+
+
+def test_dropout_is_the_same_at_every_level_and_for_any_threads(monkeypatch):
+    monkeypatch.setenv("YOLO_ISA", "portable")
+    wanted = dropped(5)[1] != 0
+    monkeypatch.undo()
+    threads = torch.get_num_threads()
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        got = dropped(5)[1] != 0
+        torch.set_num_threads(threads)
+        assert torch.equal(got, wanted)
+    assert not torch.equal(dropped(6)[1] != 0, wanted)

@@ -6,7 +6,7 @@ side growing with the iterations until 0.85 max_batches.
 
 import torch
 
-from ..ops import Packed, multiply, packed
+from ..ops import Packed, multiply, packed, packed_pointwise
 from .layer import Layer
 
 GROWS = 0.85  # of max_batches
@@ -43,7 +43,8 @@ class Dropout(Layer):
     def forward(self, x):
         if not self.training or self.probability == 0:
             return x
-        # numbers are drawn channel by channel, whatever the layout of x
+        if isinstance(x, Packed) and not self.dropblock:
+            return packed_pointwise.drop(x, self.probability)
         draw = torch.rand(x.shape, dtype=x.dtype, device=x.device)
         factors = self._blocks(draw) if self.dropblock else self._cells(draw)
         return multiply(x, packed.pack(factors) if isinstance(x, Packed) else factors)

@@ -39,6 +39,13 @@ def add_act(x, y, name):
     return Packed(_AddAct.apply(x.data, y.data, tuple(x.shape), name), x.channels)
 
 
+def drop(x, probability):
+    """Dropout of a Packed. Its random numbers are made of a key from PyTorch's generator and of the
+    place of each value; the gradient makes them again."""
+    key = torch.randint(1 << 32, (2,)).tolist()
+    return Packed(_Drop.apply(x.data, (tuple(x.shape), probability, key)), x.channels)
+
+
 class _Multiply(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, y, size, x_recipe, y_recipe):
@@ -64,6 +71,25 @@ class _Multiply(torch.autograd.Function):
         results = grad_x.data_ptr(), 0 if grad_y is None else grad_y.data_ptr()
         library().packed.product_grad(ctx.size, *given, *results, threads())
         return grad_x, grad_y, None, None, None
+
+
+class _Drop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, how):
+        ctx.how = how
+        return _dropped(x, how)
+
+    @staticmethod
+    @first_order("dropout")
+    def backward(ctx, grad):
+        return _dropped(grad, ctx.how), None
+
+
+def _dropped(x, how):
+    x = x.contiguous()
+    y = packed_memory.empty_data(x.shape)
+    library().packed.drop(*how, x.data_ptr(), y.data_ptr(), threads())
+    return y
 
 
 class _Activate(torch.autograd.Function):

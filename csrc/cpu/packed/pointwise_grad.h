@@ -1,4 +1,4 @@
-// Activations by themselves, and the gradients of products, of activations and of average pools.
+// Activations by themselves, dropout, and the gradients of products, activations, average pools.
 
 static void activate_map(const View& x, const View& y, Activation activation, const Share& share) {
     zero_border(y, share);
@@ -76,5 +76,33 @@ static void average_pool_grad(const View& dx, const View& dy, const Share& share
         const vec g = load(pixel(dy, image, block, 0, 0)) * each;
         float* row = pixel(dx, image, block, h, 0);
         for (int i = 0; i < dx.width * V; i += V) store(row + i, g);
+    });
+}
+
+typedef unsigned wordvec __attribute__((vector_size(4 * LANES), may_alias));
+
+// A bijection of 32 bits whose every input bit changes half of the output bits (C. Wellons'
+// lowbias32, 2018).
+INLINE wordvec mixed(wordvec x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+static void drop(const Drop& a, const Share& share) {
+    zero_border(a.y, share);
+    const int height = a.y.height, width = a.y.width;
+    wordvec lane;
+    for (int c = 0; c < V; ++c) lane[c] = unsigned(c * height * width);
+    each_row(a.y, share, [&](int image, int block, int h) __attribute__((always_inline)) {
+        const float* x = pixel(a.x, image, block, h, 0);
+        float* y = pixel(a.y, image, block, h, 0);
+        const unsigned row = (unsigned(image) * a.channels + block * V) * height + h;
+        wordvec place = lane + row * unsigned(width);
+        for (int i = 0; i < width * V; i += V, place += 1u) {
+            const wordvec number = mixed(mixed(place ^ a.key[0]) + a.key[1]) >> 8;
+            const ivec kept = reinterpret_cast<const ivec&>(number) >= a.threshold;
+            store(y + i, kept ? load(x + i) * a.factor : vec{});
+        }
     });
 }

@@ -52,6 +52,15 @@ void slope_product(const Kernels& kernels, const Size& size, Activation activati
     share(threads, [&](const Share& s) { kernels.training->slope_product(call, s); });
 }
 
+void drop(const Kernels& kernels, const Size& size, double probability,
+          const std::array<unsigned, 2>& key, const float* x, float* y, int threads) {
+    constexpr int NUMBERS = 1 << 24;
+    const Drop call{
+        view(kernels, size, x), view(kernels, size, y),     size[1],
+        {key[0], key[1]},       int(probability * NUMBERS), float(1 / (1 - probability))};
+    share(threads, [&](const Share& s) { kernels.training->drop(call, s); });
+}
+
 void average_pool(const Kernels& kernels, const Size& size, const float* x, float* y, int threads) {
     const Pool call{view(kernels, size, x), view(kernels, pixel_of(size), y), 0, 0, 0, 0, 0, 0};
     share(threads, [&](const Share& s) { kernels.average_pool(call, s); });

@@ -18,6 +18,10 @@ void activate_map(const Kernels& kernels, const Size& size, Activation activatio
 void slope_product(const Kernels& kernels, const Size& size, Activation activation, const float* x,
                    const float* dy, float* dx, int threads);
 
+// y = x / (1 - probability), but 0 with that probability; of equal keys in the same places.
+void drop(const Kernels& kernels, const Size& size, double probability,
+          const std::array<unsigned, 2>& key, const float* x, float* y, int threads);
+
 // Means over the maps of x, whose size is given, and the gradient.
 void average_pool(const Kernels& kernels, const Size& size, const float* x, float* y, int threads);
 void average_pool_grad(const Kernels& kernels, const Size& size, const float* dy, float* dx,

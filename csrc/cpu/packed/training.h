@@ -65,6 +65,16 @@ struct Product {
     bool broadcast;
 };
 
+// y = x * factor where a random number of 24 bits is at least `threshold`, 0 elsewhere. The number
+// of a value depends on the key and on its place among `channels` planar channels alone.
+struct Drop {
+    View x, y;
+    int channels;
+    unsigned key[2];
+    int threshold;
+    float factor;
+};
+
 // Channel blocks first .. first + x.blocks of a sum.
 struct Term {
     View x;
@@ -93,6 +103,7 @@ struct TrainingKernels {
     void (*max_pool_grad)(const Pool&, const View& dx, const View& dy, const Share&);
     void (*average_pool_grad)(const View& dx, const View& dy, const Share&);
     void (*activate_map)(const View& x, const View& y, Activation, const Share&);
+    void (*drop)(const Drop&, const Share&);
     void (*slope_product)(const Slope&, const Share&);
     void (*product_grad)(const Product&, const Share&);
     void (*block_sums)(const Copy&, const Share&);  // the gradient of an enlargement

@@ -19,6 +19,7 @@ static const TrainingKernels training_kernels = {
     max_pool_grad,
     average_pool_grad,
     activate_map,
+    drop,
     slope_product,
     product_grad,
     block_sums,
