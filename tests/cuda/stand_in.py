@@ -179,7 +179,7 @@ class StandIn(TorchDispatchMode):
         if function.namespace == "yolo" and here:
             with self:
                 return operators.IMPLEMENTATIONS[function._schema.name[6:]](*args, **kwargs)
-        if here:
+        if here and not torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "CPU"):
             with self:  # what is made of other operators
                 found = function.decompose(*args, **kwargs)
             if found is not NotImplemented:

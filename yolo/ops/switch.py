@@ -27,6 +27,9 @@ class Switch:
         if name not in self.names:
             known = ", ".join(self.names)
             raise ValueError(f"{self.what}: unknown name {name!r}; choose from {known}")
+        if name == self.current:  # tracers of a backward pass would refuse to change anything
+            yield
+            return
         previous, self._thread.name = self._thread.name, name
         try:
             yield
