@@ -31,8 +31,8 @@ from yolo.network import Network
 CFG = Path(__file__).resolve().parents[1] / "cfg"
 PEERS = {"torch": torch.contiguous_format, "torch channels_last": torch.channels_last}
 SIDES = ("ours", *PEERS)
-# Relative L2 of all weights' gradients from those in float64, or twice that of PyTorch's where this
-# is more. Where a leaky unit is next to 0 its two slopes are ten times apart, and the loss has
+# Relative L2 of all weights' gradients from those in float64; three times that of PyTorch's is
+# allowed too. Where a leaky unit is next to 0 its two slopes are ten times apart, and the loss has
 # thresholds: exact sums differ by as much as Winograd's do.
 TOLERANCE = 4e-2
 ITERATION = 100_000  # past every stopbackward
@@ -127,7 +127,7 @@ def compare(name, size, batch, args):
     steps = {side: Step(side, name, size, batch) for side in SIDES}
     errors = deviations(name, size, batch, steps)
     for side, error in errors.items():
-        if not error <= max(TOLERANCE, 2 * errors["torch"]):
+        if not error <= max(TOLERANCE, 3 * errors["torch"]):
             raise SystemExit(
                 f"{name}: gradients of {side} differ from those in float64 by {error:.1e}, "
                 f"PyTorch's by {errors['torch']:.1e}"

@@ -96,48 +96,53 @@ void bind_conv(py::module_& m) {
         .def("backward", &backward, unlocked());
 }
 
+using Given = std::pair<Address, long>;  // and the floats from an image to the next
+Input at(const Given& x) {
+    return {at(x.first), x.second};
+}
+
 void bind_pointwise(py::module_& m) {
     using unlocked = py::call_guard<py::gil_scoped_release>;
     m.def(
         "pointwise",
-        [](const Size& s, Address a, Address b, bool multiply, bool broadcast, Activation f,
-           Address y, int threads) {
+        [](const Size& s, Given a, Given b, bool multiply, bool broadcast, Activation f, Address y,
+           int threads) {
             pointwise(choose(), s, at(a), at(b), multiply, broadcast, f, at(y), threads);
         },
         unlocked());
     m.def(
         "product_grad",
-        [](const Size& s, Address a, Address b, bool broadcast, Address dy, Address da, Address db,
+        [](const Size& s, Given a, Given b, bool broadcast, Given dy, Address da, Address db,
            int threads) {
             product_grad(choose(), s, at(a), at(b), broadcast, at(dy), at(da), at(db), threads);
         },
         unlocked());
     m.def(
         "activate_map",
-        [](const Size& s, Activation f, Address x, Address y, int threads) {
+        [](const Size& s, Activation f, Given x, Address y, int threads) {
             activate_map(choose(), s, f, at(x), at(y), threads);
         },
         unlocked());
     m.def(
         "slope_product",
-        [](const Size& s, Activation f, Address x, Address dy, Address dx, int threads) {
+        [](const Size& s, Activation f, Given x, Given dy, Address dx, int threads) {
             slope_product(choose(), s, f, at(x), at(dy), at(dx), threads);
         },
         unlocked());
     m.def(
         "drop",
-        [](const Size& s, double probability, const std::array<unsigned, 2>& key, Address x,
+        [](const Size& s, double probability, const std::array<unsigned, 2>& key, Given x,
            Address y, int threads) { drop(choose(), s, probability, key, at(x), at(y), threads); },
         unlocked());
     m.def(
         "average_pool",
-        [](const Size& s, Address x, Address y, int threads) {
+        [](const Size& s, Given x, Address y, int threads) {
             average_pool(choose(), s, at(x), at(y), threads);
         },
         unlocked());
     m.def(
         "average_pool_grad",
-        [](const Size& s, Address dy, Address dx, int threads) {
+        [](const Size& s, Given dy, Address dx, int threads) {
             average_pool_grad(choose(), s, at(dy), at(dx), threads);
         },
         unlocked());

@@ -28,8 +28,8 @@ def conv(filters, size=3, stride=1, groups=1, activation="leaky"):
     return CONV.format(**locals())
 
 
-# Every layer that keeps the layout, and some that do not: a depthwise and a dilated convolution, a
-# rare activation, 20 channels before others in a route, a [sam].
+# Every layer that keeps the layout, and some that do not: a rare activation, 20 channels before
+# others in a route.
 MIXED = "".join(
     [
         "[net]\nwidth=32\nheight=32\nchannels=3\nbatch=2\n",
@@ -48,6 +48,13 @@ MIXED = "".join(
         conv(52, 1, activation="selu"),
         conv(52, 3),
         "[sam]\nfrom=-2\n",
+        conv(64, 1),
+        conv(64, 3, groups=8),
+        "[avgpool]\n",
+        "[convolutional]\nfilters=64\nsize=1\nactivation=logistic\n",
+        "[scale_channels]\nfrom=-3\n",
+        "[shortcut]\nfrom=-5\nactivation=leaky\n",
+        "[dropout]\nprobability=0\n",
         "[convolutional]\nfilters=18\nsize=1\nactivation=linear\n",
         "[yolo]\nmask=0,1,2\nanchors=4,5, 9,8, 14,16\nclasses=1\nnum=3\n",
     ]
@@ -79,11 +86,10 @@ def test_outputs_are_ordinary_tensors():
     assert not any(isinstance(y, Packed) for y in [*net(x), *net.outputs(x)])
 
 
-@pytest.mark.parametrize("name, changed", [("yolov4-tiny", 2), ("resnet50", 3)])
+@pytest.mark.parametrize("name, changed", [("yolov4-tiny", 2), ("enet-coco", 2), ("resnet50", 1)])
 def test_nothing_is_rearranged_inside_a_network(cfg_folder, monkeypatch, name, changed):
-    """The stem reads the image as it is; each head's input, and the gradient by it, are all. That
-    of resnet50, of 7 x 7, has no packed kernel: the two readers of its pool pack it."""
-    truth = BOXES if name == "yolov4-tiny" else torch.tensor([3, 5])
+    """The stem reads the image as it is; each head's input, and the gradient by it, are all."""
+    truth = BOXES if name != "resnet50" else torch.tensor([3, 5])
     changes = []
     for way in ("_to_packed", "_to_planar"):
         change = getattr(packed, way)

@@ -129,6 +129,18 @@ def test_rows_are_what_a_step_runs(word, packed_runs, planar_runs):
     assert {(number[shape], name, algorithm) for shape, name, algorithm in planar_runs} == planar
 
 
+def test_layers_that_leave_the_layout():
+    others = "[activation]\nactivation=selu\n[activation]\nactivation=mish\n[reorg]\nstride=2\n"
+    last = "[convolutional]\nfilters=14"
+    net = Network(parse(BODY.replace(last, others + last)))
+    assert training.unpacked(net) == {
+        5: "planar: [activation] with selu",
+        7: "planar: [reorg] of 16 channels has no packed kernel",
+    }
+    lines = training.describe(net, 2).splitlines()[2:]
+    assert [int(line.split()[0]) for line in lines] == [0, 1, 2, 3, 4, 5, 7, 8]
+
+
 def test_rows_say_why():
     net = Network(parse(BODY)).train()
     fast, exact = (training.rows(net, 2, precision=word) for word in ("fast", "exact"))
@@ -144,7 +156,7 @@ def test_rows_say_why():
         BODY.replace("groups=16", "groups=2\ndilation=3"),
     )
     rows = [training.rows(Network(parse(body)), 2)[4] for body in grouped]
-    assert rows[0].why == "4 groups; fewer than 32 channels" and rows[0].grad_weight == "outer"
+    assert rows[0].why == "4 groups of 4 channels" and rows[0].grad_weight == "outer"
     assert rows[1].why == "planar: dilation 3"
     few = training.rows(Network(parse(BODY.replace("filters=32", "filters=31", 1))), 2)
     assert few[1].why == "fewer than 32 channels"

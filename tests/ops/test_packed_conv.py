@@ -182,16 +182,18 @@ def test_bias_and_activations(activation, level):
         assert error(got, value) <= LIMIT["exact"]
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_stem_reads_the_image_as_it_is(stride, level, monkeypatch):
+@pytest.mark.parametrize(
+    "size, stride, padding", [(3, 1, 1), (3, 2, 1), (7, 2, 3), (5, 3, 0), (4, 1, 2)]
+)
+def test_stem_reads_the_image_as_it_is(size, stride, padding, level, monkeypatch):
     monkeypatch.setattr(packed, "pack", None)
-    x, weight, scale, bias = leaves(2, 3, 33, 21, 18, 3)
+    x, weight, scale, bias = leaves(2, 3, 33, 21, 18, size)
     x, given = x.detach(), [weight, scale, bias]
-    y = unpack(conv_bias_act(x, weight, bias, "linear", stride, 1))
+    y = unpack(conv_bias_act(x, weight, bias, "linear", stride, padding))
     grad_y = torch.randn(y.shape)
     grads = torch.autograd.grad(y, [weight, bias], grad_y)
     weight, _, bias = doubles(given)
-    wanted = F.conv2d(x.double(), weight, bias, stride, 1)
+    wanted = F.conv2d(x.double(), weight, bias, stride, padding)
     expected = torch.autograd.grad(wanted, [weight, bias], grad_y.double())
     for got, value in zip((y, *grads), (wanted, *expected), strict=True):
         assert error(got, value) <= LIMIT["exact"]

@@ -40,11 +40,19 @@ def test_sum_and_activation(name):
 
 def test_sum_with_a_source_of_fewer_channels():
     """As in the family of resnet50, whose stages begin with one."""
-    assert packed.can_widen(32, 41) and packed.can_widen(41, 41)
-    assert not packed.can_widen(33, 41) and not packed.can_widen(48, 41)
+    assert packed.can_match(32, 41) and packed.can_match(41, 41)
+    assert not packed.can_match(33, 41) and not packed.can_match(48, 41)
     x, y = image(2, 41, 5, 3), image(2, 32, 5, 3)
-    ours = unpack(packed.add(packed.pack(x), packed.widen(packed.pack(y), 41)))
+    ours = unpack(packed.add(packed.pack(x), packed.match(packed.pack(y), 41)))
     same(ours, x + F.pad(y, (0, 0, 0, 0, 0, 9)), (x, y))
+
+
+def test_sum_with_a_source_of_more_channels():
+    """As in enet-coco.cfg: those that only the source has are left out."""
+    assert packed.can_match(48, 32)
+    x, y = image(2, 32, 5, 3), image(2, 48, 5, 3)
+    ours = unpack(packed.add(packed.pack(x), packed.match(packed.pack(y), 32)))
+    same(ours, x + y[:, :32], (x, y))
 
 
 def test_every_nth_pixel():

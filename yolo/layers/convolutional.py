@@ -107,6 +107,12 @@ class Convolutional(Layer):
     def packs(self):
         return fits_packed(self.conv_shape(1), self.activation)
 
+    def _begins(self, x):
+        """Whether it leads from the ordinary tensor x into the packed layout."""
+        return begins_packed(x) and fits_packed(
+            self.conv_shape(1), self.activation, image=not x.requires_grad
+        )
+
     def _packed(self, x):
         how = self.activation, self.stride, self.pad_cells, self.dilation, self.groups
         if not self.batch_normalize:
@@ -116,7 +122,7 @@ class Convolutional(Layer):
         return conv_norm_act(x, self.weight, *channels, *how, eps=EPS)
 
     def forward(self, x):
-        if isinstance(x, Packed) or (begins_packed(x) and self.packs):
+        if isinstance(x, Packed) or self._begins(x):
             return self._packed(x)
         how = (self.stride, self.pad_cells, self.dilation, self.groups)
         if self.batch_normalize:

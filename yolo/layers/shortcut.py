@@ -49,7 +49,7 @@ class Shortcut(Layer):
 
     @property
     def packs(self):
-        fits = all(packed.can_widen(c, self.out_shape[0]) for c, _, _ in self.in_shapes)
+        fits = all(packed.can_match(c, self.out_shape[0]) for c, _, _ in self.in_shapes)
         return fits and self.weight is None and self.activation in NATIVE_ACTIVATIONS
 
     @property
@@ -106,14 +106,14 @@ def _sampled(source, x):
 
 def _add_act(x, source, activation):
     if isinstance(x, Packed):
-        return packed_pointwise.add_act(x, packed.widen(source, x.channels), activation)
+        return packed_pointwise.add_act(x, packed.match(source, x.channels), activation)
     return activate(_add(x, source), activation)
 
 
 def _add(x, source):
     """x + source over the channels that both have."""
     if isinstance(x, Packed):
-        return packed.add(x, packed.widen(source, x.channels))
+        return packed.add(x, packed.match(source, x.channels))
     if isinstance(x, Pending):
         return x.plus(source)
     channels = min(x.shape[1], source.shape[1])

@@ -130,15 +130,17 @@ def part(x, groups, index):
     return Packed(data, channels, recipe)
 
 
-def can_widen(channels, wanted):
-    """Whether widen() gives so many channels."""
-    return channels == wanted or (channels < wanted and channels % lanes() == 0)
+def can_match(channels, wanted):
+    """Whether match() gives so many channels."""
+    return channels == wanted or min(channels, wanted) % lanes() == 0
 
 
-def widen(x, channels):
-    """x and after its channels zeros, `channels` in all."""
+def match(x, channels):
+    """The first `channels` of x, zeros after them where it has fewer."""
     if x.channels == channels:
         return x
+    if x.channels > channels:
+        return Packed(_Part.apply(x.data, channels, 0), channels)
     return Packed(_Widen.apply(x.data, -(-channels // lanes())), channels)
 
 

@@ -30,11 +30,13 @@ from .shared_norm import means_of_all, of_batch, subtract
 MOST_LAYERS = 4096  # of all sizes, that are remembered
 
 
-def fits(shape, activation):
-    """Whether there are packed kernels for a layer of this ConvShape."""
+def fits(shape, activation, image=False):
+    """Whether there are packed kernels for a layer of this ConvShape; image: it reads an ordinary
+    tensor, which needs no gradient."""
     if activation not in NATIVE_ACTIVATIONS:
         return False
-    return library().packed.ConvTraining.fits(native_conv_shape(shape), False)
+    conv, native = library().packed.ConvTraining, native_conv_shape(shape)
+    return conv.fits(native, False) or (image and conv.fits(native, True))
 
 
 def conv_bias_act(x, weight, bias, activation, stride, padding, dilation=1, groups=1):

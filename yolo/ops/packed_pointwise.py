@@ -12,6 +12,7 @@ from .grad import first_order
 from .native import activation_codes, library, threads
 from .packed import Packed
 from .packed_recipe import read
+from .packed_sum import images
 
 # Those whose slope at x can be told from f(x): their sum need not be kept
 TOLD_FROM_VALUE = ("linear", "leaky", "relu", "relu6", "ramp")
@@ -49,27 +50,27 @@ def drop(x, probability):
 class _Multiply(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, y, size, x_recipe, y_recipe):
-        x, y, product = x.contiguous(), y.contiguous(), packed_memory.empty(*size)
-        linear, broadcast = activation_codes()["linear"], x.shape != y.shape
-        addresses = x.data_ptr(), y.data_ptr()
-        after = True, broadcast, linear, product.data_ptr(), threads()
-        library().packed.pointwise(size, *addresses, *after)
-        ctx.size, ctx.broadcast = size, broadcast
-        ctx.recipes = x_recipe.how, y_recipe.how, len(x_recipe.tensors)
+        ctx.broadcast = x.shape != y.shape
+        (x, x_at), (y, y_at), product = _read(x), _read(y), packed_memory.empty(*size)
+        after = True, ctx.broadcast, activation_codes()["linear"], product.data_ptr(), threads()
+        library().packed.pointwise(size, x_at, y_at, *after)
+        ctx.size, ctx.recipes = size, (x_recipe.how, y_recipe.how, len(x_recipe.tensors))
         ctx.save_for_backward(*x_recipe.tensors, *y_recipe.tensors)
         return product
 
     @staticmethod
     @first_order("multiply")
     def backward(ctx, grad):
-        x_how, y_how, count = ctx.recipes
-        kept, grad = ctx.saved_tensors, grad.contiguous()
-        x, y = read(x_how, kept[:count]).contiguous(), read(y_how, kept[count:]).contiguous()
+        (x_how, y_how, count), kept = ctx.recipes, ctx.saved_tensors
+        x, x_at = _read(read(x_how, kept[:count]))
+        y, y_at = _read(read(y_how, kept[count:]))
+        grad, grad_at = _read(grad)
         grad_x = packed_memory.empty_data(x.shape)
         grad_y = packed_memory.empty_data(y.shape) if ctx.needs_input_grad[1] else None
-        given = x.data_ptr(), y.data_ptr(), ctx.broadcast, grad.data_ptr()
         results = grad_x.data_ptr(), 0 if grad_y is None else grad_y.data_ptr()
-        library().packed.product_grad(ctx.size, *given, *results, threads())
+        library().packed.product_grad(
+            ctx.size, x_at, y_at, ctx.broadcast, grad_at, *results, threads()
+        )
         return grad_x, grad_y, None, None, None
 
 
@@ -86,19 +87,18 @@ class _Drop(torch.autograd.Function):
 
 
 def _dropped(x, how):
-    x = x.contiguous()
-    y = packed_memory.empty_data(x.shape)
-    library().packed.drop(*how, x.data_ptr(), y.data_ptr(), threads())
+    (x, x_at), y = _read(x), packed_memory.empty_data(x.shape)
+    library().packed.drop(*how, x_at, y.data_ptr(), threads())
     return y
 
 
 class _Activate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, size, name):
-        x, y = x.contiguous(), packed_memory.empty(*size)
-        ctx.how = size, activation_codes()[name]
-        library().packed.activate_map(*ctx.how, x.data_ptr(), y.data_ptr(), threads())
         ctx.save_for_backward(x)
+        (x, x_at), y = _read(x), packed_memory.empty(*size)
+        ctx.how = size, activation_codes()[name]
+        library().packed.activate_map(*ctx.how, x_at, y.data_ptr(), threads())
         return y
 
     @staticmethod
@@ -110,10 +110,10 @@ class _Activate(torch.autograd.Function):
 class _AddAct(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, y, size, name):
-        x, y, out = x.contiguous(), y.contiguous(), packed_memory.empty(*size)
+        (x, x_at), (y, y_at), out = _read(x), _read(y), packed_memory.empty(*size)
         ctx.how = size, activation_codes()[name]
         after = False, False, ctx.how[1], out.data_ptr(), threads()
-        library().packed.pointwise(size, x.data_ptr(), y.data_ptr(), *after)
+        library().packed.pointwise(size, x_at, y_at, *after)
         ctx.save_for_backward(out)
         return out
 
@@ -126,8 +126,13 @@ class _AddAct(torch.autograd.Function):
 
 def _slope_product(ctx, grad):
     """grad * f'(x) of the x that was saved."""
-    (x,), grad = ctx.saved_tensors, grad.contiguous()
+    (x, x_at), (grad, grad_at) = _read(ctx.saved_tensors[0]), _read(grad)
     grad_x = packed_memory.empty_data(x.shape)
-    addresses = x.data_ptr(), grad.data_ptr(), grad_x.data_ptr()
-    library().packed.slope_product(*ctx.how, *addresses, threads())
+    library().packed.slope_product(*ctx.how, x_at, grad_at, grad_x.data_ptr(), threads())
     return grad_x
+
+
+def _read(data):
+    """data as kernels read it, and where it lies: its address and the floats between images."""
+    data, image = images(data)
+    return data, (data.data_ptr(), image)

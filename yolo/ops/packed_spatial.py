@@ -54,16 +54,16 @@ class _AvgPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, size):
         ctx.size = size
-        x, y = x.contiguous(), packed_memory.empty(*size[:2], 1, 1)
-        library().packed.average_pool(size, x.data_ptr(), y.data_ptr(), threads())
+        (x, image), y = images(x), packed_memory.empty(*size[:2], 1, 1)
+        library().packed.average_pool(size, (x.data_ptr(), image), y.data_ptr(), threads())
         return y
 
     @staticmethod
     @first_order("avgpool")
     def backward(ctx, grad_y):
-        grad_y, grad_x = grad_y.contiguous(), packed_memory.empty(*ctx.size)
-        pointers = grad_y.data_ptr(), grad_x.data_ptr()
-        library().packed.average_pool_grad(ctx.size, *pointers, threads())
+        (grad_y, image), grad_x = images(grad_y), packed_memory.empty(*ctx.size)
+        given = grad_y.data_ptr(), image
+        library().packed.average_pool_grad(ctx.size, given, grad_x.data_ptr(), threads())
         return grad_x, None
 
 

@@ -1,4 +1,5 @@
-"""Which kernels a training step on the CPU takes: a row for each convolution, why beside it."""
+"""Which kernels a training step on the CPU takes: a row for each convolution and for each other
+layer that leaves the packed layout, why beside it."""
 
 from typing import NamedTuple
 
@@ -6,6 +7,7 @@ import torch
 
 from ..ops.formulas import NATIVE_ACTIVATIONS
 from ..ops.native import conv_plan, library, native_conv_shape
+from ..ops.packed_conv import fits
 
 MIN_CHANNELS, MIN_PIXELS = 32, 256  # of Winograd's kernels in training
 
@@ -23,8 +25,27 @@ class Row(NamedTuple):
 def rows(net, batch, threads=None, precision="fast"):
     """Row of each convolution of the net in a mini-batch of so many images."""
     threads = threads or torch.get_num_threads()
-    layers = [layer for layer in net.layers if type(layer).__name__ == "Convolutional"]
+    layers = [layer for layer in net.layers if _convolves(layer)]
     return [_row(net, layer, batch, threads, precision) for layer in layers]
+
+
+def unpacked(net):
+    """{number: why} of the other layers that take ordinary tensors, but for the heads."""
+    others = [layer for layer in net.layers if not (_convolves(layer) or layer.is_output)]
+    return {layer.index: f"planar: {_other(layer)}" for layer in others if not layer.packs}
+
+
+def _convolves(layer):
+    return type(layer).__name__ == "Convolutional"
+
+
+def _other(layer):
+    name = f"[{layer.section.name}]"
+    activation = getattr(layer, "activation", "linear")
+    if activation not in NATIVE_ACTIVATIONS:
+        return f"{name} with {activation}"
+    channels = " + ".join(str(shape[0]) for shape in layer.in_shapes)
+    return f"{name} of {channels} channels has no packed kernel"
 
 
 def describe(net, batch, threads=None, precision="fast"):
@@ -33,7 +54,8 @@ def describe(net, batch, threads=None, precision="fast"):
     level = library().packed.level()[0]
     lines = [f"{level}, precision {precision}, input {size}"]
     lines.append(f"{'layer':>5}  {'forward':11s} {'grad_x':11s} {'grad_weight':11s} why")
-    for row in rows(net, batch, threads, precision):
+    others = [Row(index, "", "", "", why) for index, why in unpacked(net).items()]
+    for row in sorted([*rows(net, batch, threads, precision), *others]):
         kernels = " ".join(f"{kernel or '-':11s}" for kernel in row[1:4])
         lines.append(f"{row.layer:5d}  {kernels} {row.why}")
     return "\n".join(lines)
@@ -42,7 +64,7 @@ def describe(net, batch, threads=None, precision="fast"):
 def _row(net, layer, batch, threads, precision):
     shape = layer.conv_shape(batch)
     image = layer.sources[0] == -1
-    if not layer.packs:
+    if not fits(shape, layer.activation, image):
         passes = ("forward", "" if image else "grad_x", "grad_weight")
         kernels = [conv_plan(shape, p, threads).algorithm if p else "" for p in passes]
         return Row(layer.index, *kernels, _unpacked(layer))
@@ -56,8 +78,9 @@ def _row(net, layer, batch, threads, precision):
         return Row(layer.index, taken, "" if image else taken, taken, "a filter for each channel")
     grad_x = "parities" if taken == "direct" and shape.stride[0] == 2 else taken
     grad_weight = "outer" if taken == "direct" else taken
-    groups = f"{shape.groups} groups; " if shape.groups > 1 else ""
-    why = groups + _packed(shape, taken, fast)
+    why = _packed(shape, taken, fast)
+    if shape.groups > 1:
+        why = f"{shape.groups} groups of {shape.c // shape.groups} channels"
     return Row(layer.index, taken, "" if image else grad_x, grad_weight, why)
 
 

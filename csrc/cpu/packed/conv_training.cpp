@@ -54,7 +54,7 @@ void ConvTraining::divide(const Room& room, F body) const {
 bool ConvTraining::fits(const ConvShape& s, bool planar) {
     const bool square = s.r == s.s && s.stride_y == s.stride_x && s.pad_y == s.pad_x;
     if (!square || s.groups != 1 || s.dilation_y != 1 || s.dilation_x != 1) return false;
-    if (planar) return s.r == 3 && s.c <= 4 && s.pad_y == 1;
+    if (planar) return s.r >= 3 && s.taps() <= MOST_TAPS && s.c <= 4 && s.pad_y <= s.r / 2;
     const bool three = s.r == 3 && s.pad_y == 1 && s.stride_y <= 2;
     return three || (s.r == 1 && s.pad_y == 0 && s.stride_y == 1);
 }

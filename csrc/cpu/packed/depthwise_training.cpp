@@ -7,7 +7,7 @@
 namespace yolo::packed {
 namespace {
 
-constexpr long MOST_TAPS = 1024;
+constexpr long MOST_CELLS = 1024;
 
 long whole_lines(long floats) {
     return (floats + 15) / 16 * 16;
@@ -16,7 +16,7 @@ long whole_lines(long floats) {
 }  // namespace
 
 bool DepthwiseTraining::fits(const ConvShape& s) {
-    return s.groups > 1 && s.groups == s.c && s.groups == s.k && s.taps() <= MOST_TAPS;
+    return s.groups > 1 && s.groups == s.c && s.groups == s.k && s.taps() <= MOST_CELLS;
 }
 
 DepthwiseTraining::DepthwiseTraining(const Kernels& kernels, const ConvShape& shape, int threads)

@@ -9,14 +9,19 @@ namespace {
 View view(const Kernels& kernels, const Size& s, const float* data) {
     return packed_view(kernels, data, s[0], s[1], s[2], s[3]);
 }
+View view(const Kernels& kernels, const Size& s, Input x) {
+    View v = view(kernels, s, x.data);
+    if (x.image) v.image = x.image;
+    return v;
+}
 Size pixel_of(const Size& s) {
     return {s[0], s[1], 1, 1};
 }
 
 }  // namespace
 
-void pointwise(const Kernels& kernels, const Size& size, const float* a, const float* b,
-               bool multiply, bool broadcast, Activation activation, float* y, int threads) {
+void pointwise(const Kernels& kernels, const Size& size, Input a, Input b, bool multiply,
+               bool broadcast, Activation activation, float* y, int threads) {
     const Pointwise call{view(kernels, size, a),
                          view(kernels, broadcast ? pixel_of(size) : size, b),
                          view(kernels, size, y),
@@ -26,8 +31,8 @@ void pointwise(const Kernels& kernels, const Size& size, const float* a, const f
     share(threads, [&](const Share& s) { kernels.pointwise(call, s); });
 }
 
-void product_grad(const Kernels& kernels, const Size& size, const float* a, const float* b,
-                  bool broadcast, const float* dy, float* da, float* db, int threads) {
+void product_grad(const Kernels& kernels, const Size& size, Input a, Input b, bool broadcast,
+                  Input dy, float* da, float* db, int threads) {
     const Size of_b = broadcast ? pixel_of(size) : size;
     const Product call{view(kernels, size, a),
                        view(kernels, of_b, b),
@@ -38,22 +43,22 @@ void product_grad(const Kernels& kernels, const Size& size, const float* a, cons
     share(threads, [&](const Share& s) { kernels.training->product_grad(call, s); });
 }
 
-void activate_map(const Kernels& kernels, const Size& size, Activation activation, const float* x,
+void activate_map(const Kernels& kernels, const Size& size, Activation activation, Input x,
                   float* y, int threads) {
     const View from = view(kernels, size, x), to = view(kernels, size, y);
     share(threads,
           [&](const Share& s) { kernels.training->activate_map(from, to, activation, s); });
 }
 
-void slope_product(const Kernels& kernels, const Size& size, Activation activation, const float* x,
-                   const float* dy, float* dx, int threads) {
+void slope_product(const Kernels& kernels, const Size& size, Activation activation, Input x,
+                   Input dy, float* dx, int threads) {
     const Slope call{view(kernels, size, x), view(kernels, size, dy), view(kernels, size, dx),
                      activation};
     share(threads, [&](const Share& s) { kernels.training->slope_product(call, s); });
 }
 
 void drop(const Kernels& kernels, const Size& size, double probability,
-          const std::array<unsigned, 2>& key, const float* x, float* y, int threads) {
+          const std::array<unsigned, 2>& key, Input x, float* y, int threads) {
     constexpr int NUMBERS = 1 << 24;
     const Drop call{
         view(kernels, size, x), view(kernels, size, y),     size[1],
@@ -61,13 +66,12 @@ void drop(const Kernels& kernels, const Size& size, double probability,
     share(threads, [&](const Share& s) { kernels.training->drop(call, s); });
 }
 
-void average_pool(const Kernels& kernels, const Size& size, const float* x, float* y, int threads) {
+void average_pool(const Kernels& kernels, const Size& size, Input x, float* y, int threads) {
     const Pool call{view(kernels, size, x), view(kernels, pixel_of(size), y), 0, 0, 0, 0, 0, 0};
     share(threads, [&](const Share& s) { kernels.average_pool(call, s); });
 }
 
-void average_pool_grad(const Kernels& kernels, const Size& size, const float* dy, float* dx,
-                       int threads) {
+void average_pool_grad(const Kernels& kernels, const Size& size, Input dy, float* dx, int threads) {
     const View from = view(kernels, pixel_of(size), dy), to = view(kernels, size, dx);
     share(threads, [&](const Share& s) { kernels.training->average_pool_grad(to, from, s); });
 }

@@ -6,25 +6,24 @@
 namespace yolo::packed {
 
 // y = f(a * b) or f(a + b); b is of a's size, or one pixel of each image.
-void pointwise(const Kernels& kernels, const Size& size, const float* a, const float* b,
-               bool multiply, bool broadcast, Activation activation, float* y, int threads);
+void pointwise(const Kernels& kernels, const Size& size, Input a, Input b, bool multiply,
+               bool broadcast, Activation activation, float* y, int threads);
 // The gradients of y = a * b; db may be null.
-void product_grad(const Kernels& kernels, const Size& size, const float* a, const float* b,
-                  bool broadcast, const float* dy, float* da, float* db, int threads);
+void product_grad(const Kernels& kernels, const Size& size, Input a, Input b, bool broadcast,
+                  Input dy, float* da, float* db, int threads);
 
 // y = f(x), and dx = dy * f'(x).
-void activate_map(const Kernels& kernels, const Size& size, Activation activation, const float* x,
+void activate_map(const Kernels& kernels, const Size& size, Activation activation, Input x,
                   float* y, int threads);
-void slope_product(const Kernels& kernels, const Size& size, Activation activation, const float* x,
-                   const float* dy, float* dx, int threads);
+void slope_product(const Kernels& kernels, const Size& size, Activation activation, Input x,
+                   Input dy, float* dx, int threads);
 
 // y = x / (1 - probability), but 0 with that probability; of equal keys in the same places.
 void drop(const Kernels& kernels, const Size& size, double probability,
-          const std::array<unsigned, 2>& key, const float* x, float* y, int threads);
+          const std::array<unsigned, 2>& key, Input x, float* y, int threads);
 
 // Means over the maps of x, whose size is given, and the gradient.
-void average_pool(const Kernels& kernels, const Size& size, const float* x, float* y, int threads);
-void average_pool_grad(const Kernels& kernels, const Size& size, const float* dy, float* dx,
-                       int threads);
+void average_pool(const Kernels& kernels, const Size& size, Input x, float* y, int threads);
+void average_pool_grad(const Kernels& kernels, const Size& size, Input dy, float* dx, int threads);
 
 }  // namespace yolo::packed

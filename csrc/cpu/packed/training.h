@@ -10,11 +10,12 @@ namespace yolo::packed {
 // A dense (K, C, size, size) weight as one convolution needs it: element (output o, input i, tap t)
 // lies at data[o * output_step + i * input_step + taps[t]]. The gradient by the input is the
 // convolution with outputs and inputs exchanged and taps in another order.
+constexpr int MOST_TAPS = 49;  // of a dense convolution
 struct Dense {
     const float* data;
     int outputs, inputs, tap_count;
     long output_step, input_step;
-    int taps[9];
+    int taps[MOST_TAPS];
 };
 
 // The gradient by a weight, grad[k, c, t] = sum over pixels of dy[k] x[c at tap t]. Sums lie as the
