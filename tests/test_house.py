@@ -13,7 +13,7 @@ ROWS = (
     ("errors", "legible", "_C", "cfg", "boxes", "schedule", "files", "options", "face_kinds"),
     ("ops", "detections", "drawing", "data", "saving", "convert", "ranks"),
     ("layers", "loss", "optimizer"),
-    ("network", "stretches"),
+    ("network", "stretches", "gathering"),
     ("weights", "checkpoint", "plot", "figures", "summary"),
     ("predict", "evaluate", "classify", "plan", "gradcheck", "trace", "inspection", "view"),
     ("faces",),

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .cfg import suggestion
+from .gathering import Places, gathered
 from .layers import ABSENT, LAYERS, Place
 from .layers.layer import check_outputs, times
 from .loss.filters import delta_filters
@@ -134,6 +135,7 @@ class Network(nn.Module):
             self._drop[reader].append(source)
         self._readers = Counter(s for layer in self.layers for s in layer.sources)
         self._unread = {layer.index for layer in self.layers} - set(last_reader)
+        self._gathered = gathered(self.layers)
 
     def _freeze(self):
         """stopbackward and train_only_bn hold for every layer up to the one that has them."""
@@ -183,11 +185,12 @@ class Network(nn.Module):
     def advance(self, layers, outputs, keep, visit=None):
         """Runs some layers: `outputs` loses what is read no more, and gains what they give. keep
         and visit: as of _run."""
+        places = Places(self._gathered)
         for layer in layers:
             inputs = _readable(layer, [outputs[source] for source in layer.sources])
             made = visit(layer, inputs) if visit else None
             if layer.index in keep or layer.index not in self._unread:
-                y = self._step(layer, inputs) if made is None else made
+                y = self._step(layer, inputs, places(layer, inputs)) if made is None else made
                 plain = isinstance(y, Tensor)
                 outputs[layer.index] = y if plain else y.expect(self._readers[layer.index])
             for source in self._drop[layer.index]:
@@ -200,11 +203,12 @@ class Network(nn.Module):
         until = zip(self.layers, self._frozen_until, strict=True)
         return [a.index for a, n in until if a.onlyforward or self.iteration < n]
 
-    def _step(self, layer, inputs):
+    def _step(self, layer, inputs, place):
+        how = {"place": place} if place else {}
         if layer.onlyforward or self.iteration < self._frozen_until[layer.index]:
             with torch.no_grad():
-                return layer(*inputs)
-        return layer(*inputs)
+                return layer(*inputs, **how)
+        return layer(*inputs, **how)
 
     def check_images(self, x):
         """Refuses what is no batch of images of the network's size."""

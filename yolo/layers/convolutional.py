@@ -37,7 +37,7 @@ ABSENT = {
 class Convolutional(Layer):
     """Convolution, batch normalisation or bias, activation."""
 
-    writes = Pending
+    writes, places = Pending, True
 
     def __init__(self, section, place):
         super().__init__(section, place)
@@ -113,17 +113,17 @@ class Convolutional(Layer):
             self.conv_shape(1), self.activation, image=not x.requires_grad
         )
 
-    def _packed(self, x):
+    def _packed(self, x, place):
         how = self.activation, self.stride, self.pad_cells, self.dilation, self.groups
         if not self.batch_normalize:
-            return conv_bias_act(x, self.weight, self.bias, *how)
+            return conv_bias_act(x, self.weight, self.bias, *how, place=place)
         rolling = self.rolling_mean, self.rolling_var
         channels = self.scale, self.bias, rolling, self.training
-        return conv_norm_act(x, self.weight, *channels, *how, eps=EPS)
+        return conv_norm_act(x, self.weight, *channels, *how, eps=EPS, place=place)
 
-    def forward(self, x):
+    def forward(self, x, place=None):
         if isinstance(x, Packed) or self._begins(x):
-            return self._packed(x)
+            return self._packed(x, place)
         how = (self.stride, self.pad_cells, self.dilation, self.groups)
         if self.batch_normalize:
             channels, rolling = (self.scale, self.bias), (self.rolling_mean, self.rolling_var)

@@ -30,7 +30,7 @@ def convolution(section, place):
 class RareConvolutional(Convolutional):
     """A convolution that is more than one, or less."""
 
-    packs, writes = False, ()
+    packs, places, writes = False, False, ()
 
     def _read_rare(self, section):
         super()._read_rare(section)

@@ -38,8 +38,12 @@ class Route(Layer):
         return packed.can_join(parts) and all(packed.can_part(c, self.groups) for c in channels)
 
     @property
+    def gathers(self):
+        return self.groups == 1 and len(self.sources) > 1
+
+    @property
     def writes(self):
-        return Unwritten if self.groups == 1 and len(self.sources) > 1 else ()
+        return Unwritten if self.gathers else ()
 
     def forward(self, *sources):
         if isinstance(sources[0], Packed):

@@ -21,6 +21,7 @@ from .backend import uses_torch
 from .grad import first_order
 from .native import library, threads
 from .packed_memory import BORDER, lanes
+from .packed_place import whole_of
 from .packed_recipe import KEPT, Joined, Recipe, joined
 from .packed_sum import write_sum
 from .precision import half_type
@@ -35,10 +36,11 @@ class Packed:
     """A packed tensor: data (n, blocks, h + 2, w + 2, V), of which `channels` exist.
 
     recipe: what the data can be made of again where it is part of a concatenation.
+    place: the packed_place.Part that the data is, if it is one.
     """
 
-    def __init__(self, data, channels, recipe=None):
-        self.data, self.channels = data, channels
+    def __init__(self, data, channels, recipe=None, place=None):
+        self.data, self.channels, self.place = data, channels, place
         self.recipe = recipe or Recipe(KEPT, (data.detach(),))
         self._planar, self._readers = None, []
 
@@ -67,7 +69,7 @@ class Packed:
         """That many calls of reader() will follow."""
         if readers > 1 and self.data.requires_grad:
             copies = _Fork.apply(self.data, readers)
-            self._readers = [Packed(d, self.channels, self.recipe) for d in copies]
+            self._readers = [Packed(d, self.channels, self.recipe, self.place) for d in copies]
         return self
 
     def reader(self):
@@ -114,8 +116,10 @@ def join(parts):
     """Concatenation of Packed along the channels."""
     if len(parts) == 1:
         return parts[0]
-    data = _Join.apply(*[x.data for x in parts])
-    return Packed(data, sum(x.channels for x in parts), joined([x.recipe for x in parts]))
+    whole, channels = whole_of([x.place for x in parts]), sum(x.channels for x in parts)
+    data = _Join.apply(whole, *[x.data for x in parts])
+    again = joined([x.recipe for x in parts]) if whole is None else None
+    return Packed(data, channels, again)
 
 
 def part(x, groups, index):
@@ -211,15 +215,17 @@ class _Part(torch.autograd.Function):
 
 class _Join(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, *parts):
+    def forward(ctx, whole, *parts):
         ctx.blocks = [x.shape[1] for x in parts]
+        if whole is not None:
+            return whole
         first = itertools.accumulate(ctx.blocks, initial=0)
         return _sum(parts[0], sum(ctx.blocks), list(zip(first, parts, strict=False)))
 
     @staticmethod
     @first_order("join")
     def backward(ctx, grad):
-        return grad.split(ctx.blocks, 1)
+        return None, *grad.split(ctx.blocks, 1)
 
 
 class _Pack(torch.autograd.Function):

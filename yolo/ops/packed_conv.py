@@ -39,11 +39,11 @@ def fits(shape, activation, image=False):
     return conv.fits(native, False) or (image and conv.fits(native, True))
 
 
-def conv_bias_act(x, weight, bias, activation, stride, padding, dilation=1, groups=1):
-    """Packed or planar x -> Packed f(x * weight + bias)."""
+def conv_bias_act(x, weight, bias, activation, stride, padding, dilation=1, groups=1, place=None):
+    """Packed or planar x -> Packed f(x * weight + bias), written to `place` (packed_place.py)."""
     one, zero = torch.ones_like(bias), torch.zeros_like(bias)
     geometry = stride, padding, dilation, groups
-    return _block(x, weight, one, bias, (zero, one), False, activation, geometry)
+    return _block(x, weight, one, bias, (zero, one), False, activation, geometry, place)
 
 
 def conv_norm_act(
@@ -60,26 +60,29 @@ def conv_norm_act(
     groups=1,
     momentum=0.01,
     eps=1e-5,
+    place=None,
 ):
     """Packed or planar x -> Packed f(batch norm of x * weight); rolling: mean and variance, which
-    move in training and are used otherwise."""
+    move in training and are used otherwise. place: where to write it (packed_place.py)."""
     if training:
         fixed = rolling, momentum, eps
     else:
         fixed = rolling[0].clone(), torch.rsqrt(rolling[1] + eps)
     geometry = stride, padding, dilation, groups
-    return _block(x, weight, scale, bias, fixed, training, activation, geometry)
+    return _block(x, weight, scale, bias, fixed, training, activation, geometry, place)
 
 
-def _block(x, weight, scale, bias, statistics, from_batch, activation, geometry):
+def _block(x, weight, scale, bias, statistics, from_batch, activation, geometry, place):
     layer = _layer(x, weight, bias, activation, geometry)
     planar = layer.planar
     if not planar and not isinstance(x, Packed):
         x = packed.pack(x)
     data, recipe = (x, Recipe(KEPT, (x,))) if planar else (x.data, x.kept())
-    y, *inputs = _Block.apply(data, weight, scale, bias, recipe, statistics, from_batch, layer)
+    given = recipe, statistics, from_batch, layer, place
+    y, *inputs = _Block.apply(data, weight, scale, bias, *given)
     inputs += scale.detach(), bias.detach()
-    return Packed(y, layer.size[1], Recipe(layer.again, inputs) if y.requires_grad else None)
+    again = Recipe(layer.again, inputs) if y.requires_grad else None
+    return Packed(y, layer.size[1], again, place)
 
 
 class _Layer:
@@ -118,10 +121,11 @@ class _Block(torch.autograd.Function):
     """Gives y, and beside it z, mean and rstd, from which y can be computed again."""
 
     @staticmethod
-    def forward(ctx, x, weight, scale, bias, recipe, statistics, from_batch, layer):
+    def forward(ctx, x, weight, scale, bias, recipe, statistics, from_batch, layer, place):
         x, image = _images(x)
         weight, size = weight.contiguous(), layer.size
-        z, y = (packed_memory.empty_data(layer.y_data) for _ in range(2))
+        z = packed_memory.empty_data(layer.y_data)
+        y = place.data(layer.y_data) if place else packed_memory.empty_data(layer.y_data)
         space = packed_memory.workspace(layer.workspace)
         given = x.data_ptr(), image, weight.data_ptr(), z.data_ptr()
         if from_batch:
@@ -167,7 +171,7 @@ class _Block(torch.autograd.Function):
             found = means_of_all(scale, mean, rstd, grad_scale, grad_bias, ctx.total)
             _subtract_inside(grad_z, z, *found)
             layer.conv.gradients(grad_z.data_ptr(), *given)
-        return grad_x, grad_weight, grad_scale, grad_bias, *[None] * 4
+        return grad_x, grad_weight, grad_scale, grad_bias, *[None] * 5
 
 
 def _images(x):
