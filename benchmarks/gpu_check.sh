@@ -11,6 +11,7 @@ PYTHON=${PYTHON:-python3}
 RESULTS=${RESULTS:-build/gpu}
 mkdir -p "$RESULTS" && RESULTS=$(cd "$RESULTS" && pwd) || exit 1
 LIBRARY=$RESULTS/kernels.so
+PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
 ALL="build probe test sanitize conv network train compiled train-compiled"
 summary=""
 failed=0
@@ -25,10 +26,13 @@ part() {  # part NAME SECONDS COMMAND...: runs it under a time limit and remembe
 $name: $state"
 }
 
-build() {
-    part build-kernels 270 nvcc -std=c++17 -O3 -arch=native -Xcompiler=-fPIC,-fvisibility=hidden \
-        -shared -cudart=static -o "$LIBRARY" csrc/cuda/*.cu tests/cuda/probe.cu
+build() {  # the package compiles its files side by side; its objects and a probe are the second library
     YOLO_CUDA=1 part build-package 280 "$PYTHON" setup.py -q build_ext --inplace
+    folder=$(ls -dt build/temp*/cuda 2>/dev/null | head -n 1)
+    kernels=csrc/cuda/*.cu
+    if [ -f "$folder/status.o" ]; then kernels=$folder/*.o; fi
+    part build-kernels 270 nvcc -std=c++17 -O3 -arch=native -Xcompiler=-fPIC,-fvisibility=hidden \
+        -shared -cudart=static -o "$LIBRARY" $kernels tests/cuda/probe.cu
     [ -f yolo/_cuda.so ] || cp "$LIBRARY" yolo/_cuda.so  # enough for the benchmarks of convolutions
 }
 probe() {  # the emulator's idea of mma, ldmatrix and conversions, bit for bit

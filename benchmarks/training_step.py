@@ -4,10 +4,10 @@
     python benchmarks/training_step.py yolov4-tiny:416:8 --peak ours      peak memory of one side
 
 Every side trains the same network from the same weights on the same images, in turns; PyTorch's is
-written as its users would: conv2d, batch_norm, leaky_relu or mish in place, interpolate, dropout.
-Peak memory is that of a process of its own, and that of a change of the input size the first step
-after it beside the later ones. All layers train (stopbackward=N is over); gradients are compared
-without [dropout], for which each side draws numbers of its own.
+written as its users would: conv2d, batch_norm, leaky_relu or mish in place, max_pool2d,
+interpolate, dropout. Peak memory is that of a process of its own, and that of a change of the input
+size the first step after it beside the later ones. All layers train (stopbackward=N is over);
+gradients are compared without [dropout], for which each side draws numbers of its own.
 """
 
 import argparse
@@ -102,7 +102,19 @@ def as_pytorch(net, memory_format):
             layer.forward = lambda x, layer=layer: F.dropout(x, layer.probability, layer.training)
         if type(layer).__name__ == "Shortcut" and layer.packs and len({*layer.in_shapes}) == 1:
             layer.forward = lambda *x, layer=layer: ACTIVATIONS[layer.activation](sum_of(x))
+        if type(layer).__name__ == "Maxpool" and not layer.maxpool_depth:
+            layer.forward = lambda x, layer=layer: maxpool(layer, x)
     return net
+
+
+def maxpool(layer, x):
+    """The operator alone where both sides are padded alike, or no window reaches the padding."""
+    before, after = layer.padding // 2, layer.padding - layer.padding // 2
+    last = [(n - 1) * step for n, step in zip(layer.out_shape[1:], layer.stride, strict=True)]
+    inside = all(n + layer.size <= size for n, size in zip(last, x.shape[2:], strict=True))
+    if before != after and not (before == 0 and inside):
+        x, before = F.pad(x, (before, after, before, after), value=float("-inf")), 0
+    return F.max_pool2d(x, layer.size, layer.stride, before)
 
 
 def sum_of(tensors):

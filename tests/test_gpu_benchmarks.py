@@ -1,6 +1,7 @@
 """What of the GPU benchmarks runs without a GPU: shapes, floors, statistics, flags, tables."""
 
 import contextlib
+import copy
 import importlib.util
 import itertools
 import json
@@ -241,6 +242,34 @@ def test_wrong_gradients_are_not_timed(load, tiny, monkeypatch):
     case = ["--cfg", tiny, "--size", "32", "--batch", "2", "--precision", "fp32"]
     with pytest.raises(SystemExit, match=r"point apart.* at weight 0"):
         list(bench.measure(bench.parse(case), "cpu", clock))
+
+
+POOLS = TINY.replace(
+    HEAD,
+    "[maxpool]\nsize=2\nstride=2\n[maxpool]\nsize=2\nstride=1\n[maxpool]\nsize=5\nstride=1\n"
+    "[maxpool]\nsize=3\nstride=2\n[upsample]\nstride=2\n[route]\nlayers=-1,-3\n" + HEAD,
+)
+
+
+def test_the_compiled_peer_is_one_graph_of_pytorchs_operators(load, tmp_path):
+    """None of ours is in it: a tracer does not see which backend its caller has chosen."""
+    bench, seen = load("bench_train"), []
+    path = tmp_path / "pools.cfg"
+    path.write_text(POOLS)
+    net = bench.network(str(path), 32).train()
+    net.iteration = bench.ITERATION
+    x = torch.rand(2, 3, 32, 32)
+    with bench.ops.backend("torch"):
+        wanted = bench.Body(copy.deepcopy(net))(x)
+
+    def look(module, inputs):
+        seen.extend(str(node.target) for node in module.graph.nodes if node.op != "placeholder")
+        return module
+
+    body = bench.Body(bench.as_pytorch(net, torch.channels_last))
+    got = torch.compile(body, backend=look, fullgraph=True)(x)
+    torch.testing.assert_close(got, wanted)
+    assert seen and not any("yolo" in name or "autograd_function" in name for name in seen)
 
 
 def test_inference_of_every_mode(load, tiny, monkeypatch):
