@@ -22,7 +22,7 @@ from .data.image import ImageError, centred
 from .data.labels import LabelError
 from .layers.cost import Cost
 from .layers.softmax import Softmax
-from .predict import compute, inference
+from .predict import compute, inference, stacked
 
 LISTED = 100  # more classes than this are not listed one by one in a report
 
@@ -143,7 +143,7 @@ def _look(net, run, chunk, top):
     if not usable:
         return [], skipped
     inputs, labels = zip(*usable, strict=True)
-    y, tree = probabilities(net, run, torch.stack(inputs)), tree_of(net)
+    y, tree = probabilities(net, run, stacked(inputs)), tree_of(net)
     if tree:  # what is measured are classes that have no others below them, as in Darknet
         y = tree.leaves(tree.probabilities(y, 1), 1)
     order = surest(y, top).numpy()

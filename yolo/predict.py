@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from .data.sources import is_endless, is_single, pictures
 from .detections import Detections
 from .ops import PrecisionError, precision_for
 from .ops.backend import current_backend
+from .ops.native import torch_alone
 from .ops.precision import precision as within
 from .plan import Plan
 from .plan.cuda import CudaPlan
@@ -136,7 +138,7 @@ def _look(net, run, batches, keep_aspect, thresh, nms):
     if net.is_recurrent and frames[0].begins:
         run.reset_state()
     inputs, places = zip(*(_fit(net, frame.image, keep_aspect) for frame in frames), strict=True)
-    found = detect(net, run, torch.stack(inputs), places, thresh, nms)
+    found = detect(net, run, stacked(inputs), places, thresh, nms)
     return [
         _of_frame(candidates.detections(frame.image.shape[:2], net.names, frame.path), frame)
         for frame, candidates in zip(frames, found, strict=True)
@@ -165,6 +167,7 @@ class Candidates:
         order = order[probs[order].any(1)]
         return Candidates(self.boxes_xywh[order], probs[order])
 
+    @torch_alone()
     def detections(self, image_size, names=None, path=None):
         """One entry for each box and class, boxes in pixels, sorted by score."""
         rows, classes = torch.nonzero(self.probs, as_tuple=True)
@@ -175,6 +178,13 @@ class Candidates:
         found = (part[whole] for part in (corners, scores, classes))
         found = Detections(*found, names, image_size, path)
         return found.sorted()
+
+
+def stacked(inputs):
+    """(C, H, W) of each image -> (B, C, H, W), copied by NumPy: PyTorch's threads would watch for
+    more work while the network runs (ops/native.py: torch_alone)."""
+    first, *others = inputs
+    return torch.from_numpy(np.stack([x.numpy() for x in inputs])) if others else first[None]
 
 
 def detection_heads(net):
@@ -200,9 +210,10 @@ def detect(net, run, inputs, places, thresh, nms):
     outputs = compute(run, inputs)
     last = detection_heads(net)[-1][1]  # Darknet takes the kind of suppression from this one
     results = []
-    for found, place in zip(decode(net, outputs, thresh), places, strict=True):
-        found.boxes_xywh = place.to_image(found.boxes_xywh)
-        results.append(found.suppressed(nms, last.nms_kind, last.beta_nms))
+    with torch_alone():
+        for found, place in zip(decode(net, outputs, thresh), places, strict=True):
+            found.boxes_xywh = place.to_image(found.boxes_xywh)
+            results.append(found.suppressed(nms, last.nms_kind, last.beta_nms))
     return results
 
 
@@ -243,17 +254,12 @@ def decode(net, outputs, thresh):
 
 def _decode_head(layer, output, input_size, thresh):
     """[(boxes (n, 4), probabilities (n, classes))] of each image, on the CPU."""
-    boxes, objectness, scores = layer.decode(output.float(), input_size)
-    # decode() has the anchors outside the cells, Darknet inside.
-    cells = torch.arange(objectness.shape[1], device=output.device)
-    cells = cells.view(layer.boxes_per_cell, -1).T.flatten()
     results = []
-    for b in range(len(output)):
-        chosen = cells[objectness[b, cells] > thresh]
-        probs = objectness[b, chosen, None] * scores[b, chosen]
+    for boxes, objectness, scores in layer.decode_above(output.float(), input_size, thresh):
+        probs = objectness[:, None] * scores
         probs = probs.where(probs > thresh, 0)  # NaN is not above it either
-        use = probs.any(1) & boxes[b, chosen].isfinite().all(1)
-        results.append((boxes[b, chosen[use]].cpu(), probs[use].cpu()))
+        use = probs.any(1) & boxes.isfinite().all(1)
+        results.append((boxes[use].cpu(), probs[use].cpu()))
     return results
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,18 @@ def test_torch_alone_leaves_kernels_their_threads():
         assert (torch.get_num_threads(), threads()) == (3, 3)
     finally:
         torch.set_num_threads(before)
+
+
+def test_torch_alone_is_of_the_calling_thread():
+    """A thread that begins meanwhile has as many as ever, and keeps them."""
+    seen = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with torch_alone():
+            other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+            other.start()
+            other.join()
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [3]

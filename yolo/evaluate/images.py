@@ -13,7 +13,7 @@ from .. import ranks
 from ..data.ahead import ahead
 from ..data.image import ImageError, Placement, fit
 from ..data.labels import LabelError
-from ..predict import detect, inference
+from ..predict import detect, inference, stacked
 from . import wire
 from .wire import Seen
 
@@ -67,7 +67,7 @@ class Pass:
         chunk = [item for item in chunk if not isinstance(item, Exception)]
         if not chunk:
             return [], skipped
-        inputs, places = torch.stack([p.x for p in chunk]), [p.place for p in chunk]
+        inputs, places = stacked([p.x for p in chunk]), [p.place for p in chunk]
         found = self.find(self.net, run, inputs, places, self.thresh, self.nms)
         return [
             Seen(p.index, candidates, p.truth, p.difficult, p.shape, p.path)

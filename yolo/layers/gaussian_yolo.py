@@ -38,8 +38,8 @@ class GaussianYolo(Yolo):
         parts += [x[:, :, 4:5], y[:, :, 5:6], x[:, :, 6:7], y[:, :, 7:]]
         return torch.cat(parts, 2)
 
-    def boxes(self, value, input_size):
-        boxes = super().boxes(value, input_size)
+    def placed(self, value, cell, grid, sizes):
+        boxes = super().placed(value, cell, grid, sizes)
         return torch.cat([boxes[:, :, :2] - self.point * boxes[:, :, 2:], boxes[:, :, 2:]], 2)
 
     def scores(self, value):

@@ -41,6 +41,22 @@ class Head(Layer):
         `classes` would have to change, too."""
         return None
 
+    def decode_above(self, output, input_size, thresh):
+        """decode() of the boxes alone whose objectness is above thresh, in Darknet's order: cell
+        by cell, in each the anchors. [(boxes (m, 4), objectness (m), scores (m, classes))] of each
+        image."""
+        parts = self.decode(output, input_size)
+        return [
+            tuple(part[b, chosen] for part in parts)
+            for b, chosen in enumerate(self._above(parts[1], thresh))
+        ]
+
+    def _above(self, objectness, thresh):
+        """Of each image the numbers of its boxes with an objectness (N, cells) above thresh."""
+        order = torch.arange(objectness.shape[1], device=objectness.device)
+        order = order.view(self.boxes_per_cell, -1).T.flatten()  # decode() has the anchors outside
+        return [order[row[order] > thresh] for row in objectness]
+
     def saved(self):
         return 0
 
@@ -141,11 +157,17 @@ class AnchorHead(Head):
         rows, cols = value.shape[3:]
         column = torch.arange(cols, device=value.device)
         row = torch.arange(rows, device=value.device)[:, None]
-        x, y, w, h = (value[:, :, e] for e in self.box_entries)
         sizes = self.anchor_sizes((rows, cols), input_size)[self.mask].to(value)
-        width, height = (sizes[:, i, None, None] for i in (0, 1))
-        x, y = (self.center(x) + column) / cols, (self.center(y) + row) / rows
-        return torch.stack([x, y, self.stretch(w) * width, self.stretch(h) * height], 2)
+        return self.placed(value, (row, column), (rows, cols), sizes[:, :, None, None])
+
+    def placed(self, value, cell, grid, sizes):
+        """xywh, along dimension 2, of activated values (N, n, entries, ...).
+
+        cell: row and column of each; grid: how many there are; sizes (n, 2, ...) of the anchors.
+        """
+        x, y, w, h = (value[:, :, e] for e in self.box_entries)
+        x, y = (self.center(x) + cell[1]) / grid[1], (self.center(y) + cell[0]) / grid[0]
+        return torch.stack([x, y, self.stretch(w) * sizes[:, 0], self.stretch(h) * sizes[:, 1]], 2)
 
     def scores(self, value):
         """Activated values -> objectness (N, n, H, W), class scores (N, n, classes, H, W)."""
@@ -161,6 +183,22 @@ class AnchorHead(Head):
         boxes = self.boxes(value, input_size).permute(0, 1, 3, 4, 2).flatten(1, 3)
         objectness, scores = self.scores(value)
         return boxes, objectness.flatten(1), scores.permute(0, 1, 3, 4, 2).flatten(1, 3)
+
+    def decode_above(self, output, input_size, thresh):
+        value = self.split(output)
+        rows, cols = value.shape[3:]
+        value = value.flatten(3)
+        sizes = self.anchor_sizes((rows, cols), input_size)[self.mask].to(value)
+        objectness = self.scores(value)[0].flatten(1)
+        found = []
+        for b, chosen in enumerate(self._above(objectness, thresh)):
+            anchor, cell = chosen // (rows * cols), chosen % (rows * cols)
+            some = value[b, anchor, :, cell].T[None, None]  # (1, 1, entries, m)
+            place = cell // cols, cell % cols
+            boxes = self.placed(some, place, (rows, cols), sizes[anchor].T[None])
+            surely, scores = self.scores(some)
+            found.append((boxes[0, 0].T, surely[0, 0], scores[0, 0].T))
+        return found
 
     def describe(self):
         return "", ",".join(str(n) for n in self.mask)

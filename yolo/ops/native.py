@@ -93,14 +93,34 @@ def torch_alone():
     work for milliseconds and take the cores from the kernels that follow."""
     import torch
 
+    openmp, mkl = _torch_threads()
     before = torch.get_num_threads(), _kernels.threads
     _kernels.threads = threads()
-    torch.set_num_threads(1)
+    openmp(1)
+    mkl_before = mkl(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before[0])
+        openmp(before[0])
+        mkl(mkl_before)
         _kernels.threads = before[1]
+
+
+@functools.cache
+def _torch_threads():
+    """Set how many threads PyTorch's OpenMP and its MKL use on behalf of the calling thread alone;
+    that of MKL returns what it was. Where OpenMP's is not found, it is that of the process, which
+    threads that begin meanwhile would keep."""
+    import torch
+
+    folder = Path(torch.__file__).parent / "lib"
+    openmp = [ctypes.CDLL(path).omp_set_num_threads for path in folder.glob("libgomp*")]
+    mkl = [
+        ctypes.CDLL(path).MKL_Set_Num_Threads_Local
+        for path in folder.glob("libtorch_cpu*")
+        if hasattr(ctypes.CDLL(path), "MKL_Set_Num_Threads_Local")
+    ]
+    return (*openmp, torch.set_num_threads)[0], (*mkl, lambda count: count)[0]
 
 
 def blas_threads():

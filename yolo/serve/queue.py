@@ -21,7 +21,7 @@ import torch
 
 from ..data.image import Placement, fit
 from ..errors import YoloError
-from ..predict import detect, detection_heads, inference
+from ..predict import detect, detection_heads, inference, stacked
 from .limits import busy
 
 DECODERS = min(4, os.cpu_count() or 1)  # threads; each may hold an image of the largest size
@@ -133,7 +133,7 @@ class Engine:
         """[Detections]"""
         started = time.perf_counter()
         run = self.runs[1 if len(jobs) == 1 else self.batch]
-        inputs, places = torch.stack([job.x for job in jobs]), [job.place for job in jobs]
+        inputs, places = stacked([job.x for job in jobs]), [job.place for job in jobs]
         thresh, nms, _ = jobs[0].settings
         found = detect(self.net, run, inputs, places, thresh, nms)
         done = time.perf_counter()
