@@ -68,6 +68,7 @@ struct Machine {
     bool failed = false;
     int order = 0;  // of lanes and blocks: 0 forward, 1 reverse, 2 random
     uint64_t random = 1;
+    unsigned ends = 0;  // first and last blocks that run; 0: all
 };
 Machine machine;
 
@@ -234,6 +235,7 @@ void launch(dim3 grid, dim3 block, size_t dynamic_bytes, const char* name,
     std::vector<unsigned> order(threads), blocks(size_t(grid.x) * grid.y * grid.z);
     arrange(blocks);
     for (unsigned i : blocks) {
+        if (machine.ends != 0 && i >= machine.ends && i + machine.ends < blocks.size()) continue;
         block_index = {i % grid.x, i / grid.x % grid.y, i / (grid.x * grid.y)};
         if (!run_block(order)) break;
     }
@@ -363,6 +365,10 @@ void copy_wait(size_t groups_left) {
         }
         groups.erase(groups.begin());
     }
+}
+
+void set_ends(unsigned count) {
+    machine.ends = count;
 }
 
 void set_order(int order, uint64_t seed) {

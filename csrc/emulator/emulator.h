@@ -105,6 +105,8 @@ void copy_wait(size_t groups_left);
 
 // Order in which threads and blocks run: 0 forward, 1 reverse, 2 random.
 void set_order(int order, uint64_t seed);
+// How many of the first and of the last blocks of each launch run; 0: all of them.
+void set_ends(unsigned count);
 
 void count_access(Space space, const void* address, size_t bytes, Site site);
 // The eight-row reads of one ldmatrix.
