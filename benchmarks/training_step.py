@@ -31,9 +31,9 @@ from yolo.network import Network
 CFG = Path(__file__).resolve().parents[1] / "cfg"
 PEERS = {"torch": torch.contiguous_format, "torch channels_last": torch.channels_last}
 SIDES = ("ours", *PEERS)
-# Relative L2 of all weights' gradients from those in float64; three times that of PyTorch's is
-# allowed too. Where a leaky unit is next to 0 its two slopes are ten times apart, and the loss has
-# thresholds: exact sums differ by as much as Winograd's do.
+# Relative L2 of all weights' gradients from those in float64; twice that of PyTorch's worse layout
+# is allowed too. Where a leaky unit is next to 0 its two slopes are ten times apart, and the loss
+# has thresholds: exact sums differ by as much as Winograd's do.
 TOLERANCE = 4e-2
 ITERATION = 100_000  # past every stopbackward
 ACTIVATIONS = {
@@ -138,11 +138,12 @@ def compare(name, size, batch, args):
     name: of a .cfg in cfg/, or the path of one; args: repeats and threads."""
     steps = {side: Step(side, name, size, batch) for side in SIDES}
     errors = deviations(name, size, batch, steps)
+    theirs = max(errors[peer] for peer in PEERS)
     for side, error in errors.items():
-        if not error <= max(TOLERANCE, 3 * errors["torch"]):
+        if not error <= max(TOLERANCE, 2 * theirs):
             raise SystemExit(
                 f"{name}: gradients of {side} differ from those in float64 by {error:.1e}, "
-                f"PyTorch's by {errors['torch']:.1e}"
+                f"PyTorch's by at most {theirs:.1e}"
             )
     rounds = race(steps, args.repeats)
     for side, times in rounds.items():
