@@ -39,17 +39,18 @@ def shapes(name, size, batch):
 
 def multiplies(shape, algorithm):
     """Multiplications of one pass."""
-    if algorithm == "direct":
-        return shape.n * shape.k * shape.p * shape.q * shape.c * shape.r * shape.s
+    weights = shape.k * shape.c // shape.groups
+    if algorithm in ("direct", "depthwise"):
+        return shape.n * shape.p * shape.q * weights * shape.r * shape.s
     _, m, products, _ = TILES[algorithm]
-    return shape.n * -(-shape.p // m) * -(-shape.q // m) * products * shape.c * shape.k
+    return shape.n * -(-shape.p // m) * -(-shape.q // m) * products * weights
 
 
 def passes(conv, shape):
     """(name, function) of each, on packed tensors of ones."""
     x, dx = (packed_memory.empty(shape.n, shape.c, shape.h, shape.w).fill_(1) for _ in range(2))
     y, dy = (packed_memory.empty(shape.n, shape.k, shape.p, shape.q).fill_(1) for _ in range(2))
-    weight = torch.randn(shape.k, shape.c, shape.r, shape.s)
+    weight = torch.randn(shape.k, shape.c // shape.groups, shape.r, shape.s)
     grad, space = torch.empty_like(weight), packed_memory.workspace(conv.workspace)
     held = {"x": x, "dx": dx, "y": y, "dy": dy, "w": weight, "dw": grad, "space": space}
     a = {name: tensor.data_ptr() for name, tensor in held.items()}

@@ -6,7 +6,15 @@ import torch
 import torch.nn.functional as F
 
 from tests.ops.test_packed_conv import doubles, error, level, poison  # noqa: F401
-from yolo.ops import Packed, conv_bias_act, conv_norm_act, packed, packed_conv, unpack
+from yolo.ops import (
+    Packed,
+    conv_bias_act,
+    conv_norm_act,
+    packed,
+    packed_conv,
+    shared_norm,
+    unpack,
+)
 from yolo.ops.packed_conv import fits
 from yolo.ops.shapes import conv_shape
 
@@ -151,3 +159,19 @@ def test_who_fits():
     assert fits(shape(128, 128, 32), "leaky")
     assert not fits(shape(128, 128, 32, 5, 1, 2), "leaky")
     assert not fits(shape(1000, 2000, 1000), "leaky"), "999 of 1000 products would be by zero"
+
+
+@pytest.mark.parametrize("groups", [24, 1])
+def test_synchronised_statistics_of_one_rank_are_its_own(groups, level, monkeypatch):  # noqa: F811
+    def run():
+        torch.manual_seed(0)
+        x, *others = given = leaves(2, 24, 24, 9, 8, 3, groups)
+        rolling = [torch.zeros(24), torch.ones(24)]
+        how = 1, 1, 1, groups
+        y = unpack(conv_norm_act(packed.pack(x), *others, rolling, True, "leaky", *how))
+        return [y, *rolling, *torch.autograd.grad(y.square().sum(), given)]
+
+    own = run()
+    monkeypatch.setattr(shared_norm, "shares", lambda: True)
+    for a, b in zip(run(), own, strict=True):
+        assert error(a, b.double()) <= 1e-5
