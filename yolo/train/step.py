@@ -5,6 +5,7 @@ several ranks each works on its share of every mini-batch; what one of them meet
 """
 
 import math
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -13,6 +14,7 @@ from .. import ranks
 from ..errors import YoloError
 from ..ops import precision as computing
 from ..ops import statistics
+from ..ops.native import torch_alone
 from .finite import NotFinite, first_non_finite, gradients_finite
 
 
@@ -99,12 +101,20 @@ def backward(net, loss, batch, device, reducer, last, scale=1.0):
     x = batch.images.to(device, non_blocking=True)
     report = loss(x, batch.truth.to(device))
     _check("loss", math.isfinite(report.cost), net, x, batch)
-    with reducer.backward(last):
-        (scale * report.total).backward()
-    _check("gradient", gradients_finite(net), net, x, batch)
+    with torch_alone() if _in_our_kernels(net, x) else nullcontext():
+        with reducer.backward(last):
+            (scale * report.total).backward()
+        _check("gradient", gradients_finite(net), net, x, batch)
     if last:
         reducer.finish()
     return report
+
+
+def _in_our_kernels(net, x):
+    """Whether the packed kernels compute the whole backward pass, so that PyTorch adds up the
+    weights' gradients and no more. Its threads would be awake beside them in all of it."""
+    layers = (layer for layer in net.layers if not hasattr(layer, "loss"))
+    return x.is_cpu and net.layout == "packed" and all(layer.packs for layer in layers)
 
 
 def _check(what, good, net, x, batch):
