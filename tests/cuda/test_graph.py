@@ -1,5 +1,7 @@
 """--graph on the stand-in for a GPU, whose graphs repeat what they recorded with its numbers."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,12 +10,14 @@ from tests.cuda.test_joined import CHAIN
 from tests.micro_net import HEAD
 from yolo import ops
 from yolo.__main__ import main
-from yolo.cfg import CfgError, parse
+from yolo.cfg import CfgError, parse, read
 from yolo.network import Network
-from yolo.ops.cuda import selftest
+from yolo.ops.cuda import Kernels, selftest
 from yolo.optimizer import DarknetSGD
+from yolo.plan.cuda import CudaPlan
 from yolo.train.graph import WARM, GraphError, Graphs
 
+CFG = Path(__file__).resolve().parents[2] / "cfg"
 BOXES = torch.tensor([[0, 1, 0.5, 0.5, 0.3, 0.3], [1, 0, 0.2, 0.7, 0.4, 0.2]])
 
 
@@ -193,6 +197,28 @@ def test_the_command(gpu, tmp_path, capsys, no_chart, few_drawn):
         with pytest.raises(SystemExit) as stopped:
             main([*command, "--graph", *wrong])
         assert stopped.value.code == 2 and "--graph" in capsys.readouterr().err
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", sorted(CFG.glob("*.cfg")), ids=lambda path: path.stem)
+def test_nothing_in_a_shipped_network_waits_for_the_device(gpu, monkeypatch, path):
+    """Plans and training are recorded; kernels are left out, for it is not asked what they give."""
+    monkeypatch.setattr(Kernels, "call", lambda *_: None)
+    sections = read(path)
+    cropped = any(section.name == "crop" for section in sections)
+    for key in () if cropped else ("width", "height"):
+        sections[0].set(key, 96)
+    net = Network(sections).to("cuda")
+    x = torch.rand(2, *net.input_shape).to("cuda")
+    CudaPlan(net.eval().fused(), 2, "bf16")(x)
+    net.train()
+    net.iteration = 10**6  # all layers train
+    if cropped:
+        with pytest.raises(CfgError, match="drawn on the CPU"):
+            Graphs(net)
+        return
+    with ops.precision("bf16"):
+        assert Graphs(net).maps(x)
 
 
 def test_a_network_on_the_cpu_is_refused():
