@@ -17,9 +17,9 @@ import torch
 from .errors import YoloError
 from .export.check import LIMITS, PROGRAMS, Missing, differing, distance, images, listed, opened
 from .export.onnx import model
+from .inference import compute, inference
 from .ops import backend
 from .ops.precision import HALVES, INFERENCE_WORDS, WORDS
-from .predict import compute, inference
 
 # Of raw outputs: fp32 as exports are held to; in 16 bits, and with TF32, each layer rounds.
 LIMIT, ROUNDED_LIMIT = LIMITS["fp32"], 0.1

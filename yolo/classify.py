@@ -20,9 +20,10 @@ from . import ranks
 from .data.ahead import ahead
 from .data.image import ImageError, centred
 from .data.labels import LabelError
+from .inference import compute, inference
 from .layers.cost import Cost
 from .layers.softmax import Softmax
-from .predict import compute, inference, stacked
+from .predict import stacked
 
 LISTED = 100  # more classes than this are not listed one by one in a report
 
@@ -109,7 +110,7 @@ def tree_of(net):
 
 @torch.no_grad()
 def probabilities(net, run, x):
-    """(B, classes) on the CPU, with a tree each given its parent; `run` is predict.inference."""
+    """(B, classes) on the CPU, with a tree each given its parent; `run` is inference.inference."""
     parameter = next(net.parameters(), x)
     return compute(run, x.to(parameter.device, parameter.dtype))[-1].float().flatten(1).cpu()
 

@@ -112,7 +112,7 @@ class Network(nn.Module):
 
     def reset_state(self) -> None:
         """Recurrent layers forget what they have seen, those behind predict() too."""
-        from .predict import reset_state
+        from .inference import reset_state
 
         for layer in self.layers:
             if hasattr(layer, "reset"):

@@ -13,8 +13,8 @@ import torch
 
 from tests.predict.two_heads import micro, picture, same
 from yolo import weights
+from yolo.inference import inference
 from yolo.ops import backend
-from yolo.predict import inference
 
 
 def test_the_compiled_copy_is_kept_until_a_tensor_changes():

@@ -13,7 +13,8 @@ from .. import ranks
 from ..data.ahead import ahead
 from ..data.image import ImageError, Placement, fit
 from ..data.labels import LabelError
-from ..predict import detect, inference, stacked
+from ..inference import inference
+from ..predict import detect, stacked
 from . import wire
 from .wire import Seen
 

@@ -21,7 +21,8 @@ import torch
 
 from ..data.image import Placement, fit
 from ..errors import YoloError
-from ..predict import detect, detection_heads, inference, stacked
+from ..inference import inference
+from ..predict import detect, detection_heads, stacked
 from .limits import busy
 
 DECODERS = min(4, os.cpu_count() or 1)  # threads; each may hold an image of the largest size
