@@ -9,6 +9,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from yolo.__main__ import main
 from yolo.train.progress import TIMES
@@ -107,9 +108,12 @@ def curve(folder):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The run that nobody stopped."""
-    folder = tmp_path_factory.mktemp("whole")
+    """The run that nobody stopped, on one thread as the others: sums depend on how many there are,
+    and this fixture is made before the one that sets it for each test."""
+    folder, threads = tmp_path_factory.mktemp("whole"), torch.get_num_threads()
+    torch.set_num_threads(1)
     assert run(flags(write_data(folder), "out", 0)) == 0
+    torch.set_num_threads(threads)
     return folder / "out"
 
 
