@@ -1,10 +1,13 @@
 """One connection: uvicorn's, with an end to what clients may leave open."""
 
 import json
+import socket
+import struct
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: closing drops what was not sent, and resets
 LINGER = 3.0  # seconds in which the rest of a refused upload is read away
 FRAMING = 1 << 18  # bytes that a request may have beside its body: its head, and heads of chunks
 FULL = (
@@ -90,4 +93,11 @@ class Connection(H11Protocol):
     def _cut_after(self, seconds):
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_later(seconds, self.transport.abort)
+        self._timer = self.loop.call_later(seconds, self._cut)
+
+    def _cut(self):
+        """An answer that nobody reads would stay with the kernel, megabytes of it, for minutes."""
+        if self.transport.get_write_buffer_size():
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        self.transport.abort()
