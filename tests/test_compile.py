@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from yolo import ops
 from yolo.cfg import parse
 from yolo.network import Network
 
@@ -141,3 +142,67 @@ def test_compiled_training_has_the_same_gradients_and_statistics(x, name, backen
             torch.testing.assert_close(theirs[key].grad, parameter.grad, rtol=1e-3, atol=1e-5)
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in ours.values())
     torch.testing.assert_close(dict(other.named_buffers()), dict(net.named_buffers()))
+
+
+ROIS = torch.tensor([[0, 0.1, 0.1, 0.7, 0.8], [1, 0.2, 0.0, 0.9, 0.6]])
+OPERATIONS = {
+    **{name: lambda x, name=name: ops.activate(x, name) for name in ops.ACTIVATIONS},
+    "conv2d": lambda x: ops.conv2d(x, torch.ones(2, 4, 3, 3), None, 2, 1),
+    "conv1d": lambda x: ops.conv1d(x[:, :, 0], torch.ones(3, 4, 3)),
+    "linear": lambda x: ops.linear(x.flatten(1), torch.ones(3, 256)),
+    "bias_act": lambda x: ops.bias_act(x, x[0, :, 0, 0], "selu"),
+    "batch_norm_act": lambda x: ops.batch_norm_act(
+        x, x[0, :, 0, 0], x[0, :, 0, 1], torch.zeros(4), torch.ones(4), False, "mish"
+    ),
+    "prelu": lambda x: ops.prelu(x, x[0, :, 0, 0]),
+    "maxpool2d": lambda x: ops.maxpool2d(x, 3, 2, 2),
+    "avgpool": ops.avgpool,
+    "upsample": lambda x: ops.upsample(x, 2),
+    "reorg": lambda x: ops.reorg(x, 2),
+    "multiply": lambda x: ops.multiply(x, x[:, :, :1, :1]),
+    "concatenate": lambda x: ops.concatenate([x, ops.enlarge(x[:, :, ::2, ::2], 2, 1.0)]),
+    "roi_align": lambda x: ops.roi_align(x, ROIS, (2, 2), 2),
+    "roi_pool": lambda x: ops.roi_pool(x, ROIS, (2, 2)),
+}
+
+
+def test_each_operation_compiled_has_the_same_gradient():
+    """One that is lost on the way is no error in PyTorch, but zero."""
+    given = [torch.randn(2, 4, 8, 8) for _ in OPERATIONS]
+
+    def run(xs):
+        return [operation(x) for operation, x in zip(OPERATIONS.values(), xs, strict=True)]
+
+    found = []
+    for function in (run, torch.compile(run, fullgraph=True, backend="aot_eager")):
+        xs = [x.clone().requires_grad_() for x in given]
+        sum((y * torch.linspace(1, 2, y.numel()).view_as(y)).sum() for y in function(xs)).backward()
+        found.append(dict(zip(OPERATIONS, (x.grad for x in xs), strict=True)))
+    torch.testing.assert_close(found[1], found[0])
+    assert [name for name, grad in found[0].items() if not grad.any()] == []
+
+
+@pytest.mark.parametrize("first", ops.BACKENDS)
+@pytest.mark.parametrize("grad", [False, True])
+def test_the_backend_of_a_call_is_the_one_around_it(first, grad):
+    """A compiled function follows the block that calls it, or one inside; each is compiled anew."""
+    x, graphs = torch.rand(1, 4, 6, 6, requires_grad=grad), []
+
+    def look(module, inputs):
+        graphs.append(module.code)
+        return module
+
+    def convolve(x):
+        return ops.conv2d(x, torch.ones(2, 4, 3, 3))
+
+    def inside(x):
+        with ops.backend("torch"):
+            return convolve(x)
+
+    compiled = torch.compile(convolve, fullgraph=True, backend=look)
+    for name in (first, *ops.BACKENDS, first):
+        with ops.backend(name):
+            compiled(x)
+    assert sorted("torch.conv2d" in code for code in graphs) == [False, True]
+    torch.compile(inside, fullgraph=True, backend=look)(x)
+    assert "torch.conv2d" in graphs[2]

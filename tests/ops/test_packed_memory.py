@@ -4,6 +4,7 @@ import itertools
 import random
 
 import numpy
+import pytest
 
 from yolo.ops.native import library
 
@@ -18,7 +19,18 @@ def address(piece):
     return numpy.asarray(piece).ctypes.data
 
 
-def test_a_gap_is_used_again():
+@pytest.fixture
+def room():
+    """A gap of ten pieces and none before it, though other tests may have left pieces and gaps."""
+    marker, filling = lease(10), [lease(1)]
+    while address(filling[-1]) < address(marker):
+        filling.append(lease(1))
+    del marker
+    yield
+    del filling
+
+
+def test_a_gap_is_used_again(room):
     pieces = [lease(n) for n in (3, 2, 4, 1)]
     first, second, third, _ = (address(p) for p in pieces)
     assert first % PIECE == 0

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from ..ops import batch_norm_act, bias_act, conv2d, cross_batch_norm_act
+from ..ops.grad import own
 from .batchnorm import EPS
 from .blur import blur, blurred, read_mode
 from .convolutional import Convolutional
@@ -146,7 +147,7 @@ class _Signs(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, strict):
         ctx.save_for_backward(x)
-        return torch.where(x > 0 if strict else x >= 0, 1.0, -1.0).to(x.dtype)
+        return own(torch.where(x > 0 if strict else x >= 0, 1.0, -1.0).to(x.dtype))
 
     @staticmethod
     @once_differentiable

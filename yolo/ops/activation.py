@@ -10,7 +10,7 @@ import torch
 from . import packed_pointwise
 from .backend import uses_torch
 from .formulas import FORMULAS, NATIVE_ACTIVATIONS
-from .grad import first_order
+from .grad import first_order, own
 from .native import activation_codes, library, threads
 from .operator import operator, result
 from .packed import Packed
@@ -78,7 +78,7 @@ class _Expression(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, name):
         ctx.name = name
-        y = _value(x, name)
+        y = own(_value(x, name))
         ctx.save_for_backward(x, y)
         return y
 

@@ -10,6 +10,12 @@ def wants_grad(*tensors):
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
+def own(y):
+    """y as another tensor on the same memory, for a Function to return. What `.to()` and the like
+    may have given back unchanged loses its gradient in a graph compiled by PyTorch 2.11."""
+    return y.view_as(y)
+
+
 class _Refuse(torch.autograd.Function):
     """Passes gradients through; differentiating them again is an error in words."""
 

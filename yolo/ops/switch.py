@@ -5,9 +5,10 @@ from contextlib import contextmanager
 
 
 class _Thread(threading.local):
-    """What one thread has chosen; None: the default. Tracers cannot look for what is not there."""
+    """What one thread has chosen; None: the default."""
 
-    name = None
+    def __init__(self):  # in each thread: a tracer watches a value, not the lack of one
+        self.name = None
 
 
 class Switch:
