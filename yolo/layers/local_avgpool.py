@@ -43,8 +43,13 @@ class LocalAvgpool(Layer):
         sides = (before, self.padding - before) * 2
         window = {"kernel_size": self.size, "stride": self.stride, "divisor_override": 1}
         sums = F.avg_pool2d(F.pad(x, sides), **window)
-        cells = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), sides), **window)
-        return sums / cells
+        rows, cols = (self._cells(axis, sums.shape[2 + axis], x) for axis in (0, 1))
+        return sums / (rows[:, None] * cols)
+
+    def _cells(self, axis, windows, x):
+        """How many cells of the image each window has along this axis."""
+        first = torch.arange(windows, device=x.device) * self.stride[axis] - self.padding // 2
+        return (first + self.size).clamp(max=x.shape[2 + axis]) - first.clamp(min=0)
 
     def flops(self):
         return self.size**2 * prod(self.out_shape)
