@@ -122,6 +122,18 @@ YOLO_CUDA_API int yolo_cuda_maxpool(const YoloPool* call, YoloPass pass, void* s
 // y: one row an image. Sizes other than n c h w are not read.
 YOLO_CUDA_API int yolo_cuda_avgpool(const YoloPool* call, YoloPass pass, void* stream);
 
+// Max pools of one map, stride 1: odd sizes up to 15 that grow. y: one map each. codes: bytes,
+// dense (levels, n, h, w, c), see spp.cu, or null. YOLO_GRAD_X: x and y are gradients, `other` is
+// added to that of x where it is not absent.
+constexpr int YOLO_SPP_LEVELS = 4;
+struct YoloSpp {
+    int n, c, h, w, levels, size[YOLO_SPP_LEVELS];
+    YoloType type;
+    YoloRows x, other, y[YOLO_SPP_LEVELS];
+    void* codes;
+};
+YOLO_CUDA_API int yolo_cuda_spp(const YoloSpp* call, YoloPass pass, void* stream);
+
 struct YoloUpsample {
     int n, c, h, w, stride;
     YoloType type;
@@ -188,7 +200,8 @@ enum YoloFunction : int {
     YOLO_CALL_MAXPOOL,
     YOLO_CALL_AVGPOOL,
     YOLO_CALL_UPSAMPLE,
-    YOLO_CALL_REORG
+    YOLO_CALL_REORG,
+    YOLO_CALL_SPP
 };
 struct YoloStep {
     YoloFunction function;

@@ -162,6 +162,8 @@ CALLS = {
     "channel_sums": ["activation.channel_sums", "conv.channel_sums"],
     "maxpool_forward": ["pool._maxpool"],
     "maxpool_backward": ["pool._maxpool_backward"],
+    "spp_forward": ["spp._forward"],
+    "spp_backward": ["spp._backward"],
     "avgpool_forward": ["pool._avgpool"],
     "avgpool_backward": ["pool._avgpool_backward"],
     "upsample": ["upsample._resize", "concat._resize"],
@@ -187,7 +189,8 @@ def device(machine, kernels, monkeypatch):
                 module, attribute = place.split(".")
                 module = sys.modules[f"yolo.ops.{module}"]
                 monkeypatch.setattr(module, attribute, operators.IMPLEMENTATIONS[name])
-        monkeypatch.setattr("yolo.ops.concat.result", empty_nhwc)
+        for room in ("concat", "unwritten"):
+            monkeypatch.setattr(f"yolo.ops.{room}.result", empty_nhwc)
     return machine.device
 
 

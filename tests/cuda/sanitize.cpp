@@ -154,6 +154,19 @@ void pool() {
     check(yolo_cuda_avgpool(&t, YOLO_FORWARD, nullptr), "avgpool");
 }
 
+// Whole packs of channels, and odd ones.
+void spp(int c) {
+    const int h = 5, w = 9, levels = 3;
+    Buffer x(2 * c * h * w, YOLO_FLOAT32), y(2 * c * h * w * levels, YOLO_FLOAT32);
+    Memory<unsigned char> codes(size_t(2 * c * h * w * levels));
+    YoloSpp t = {2, c, h, w, levels, {5, 9, 13}, YOLO_FLOAT32, {x.data(), c}, {}, {}, codes.data()};
+    for (int i = 0; i < levels; ++i)
+        t.y[i] = {reinterpret_cast<float*>(y.data()) + i * c, int64_t(levels) * c};
+    check(yolo_cuda_spp(&t, YOLO_FORWARD, nullptr), "spp");
+    t.other = t.x;
+    check(yolo_cuda_spp(&t, YOLO_GRAD_X, nullptr), "spp grad_x");
+}
+
 // Regions inside, over the edges, far outside, of no image and without numbers.
 void regions() {
     const float nan = NAN;
@@ -219,6 +232,8 @@ int main(int count, char** arguments) {
         convolve({2, 6, 5, 4, 4, 3, 2, 0, 0, 2, 1, 1, 0, 1, 2, 2}, YOLO_FLOAT64, im2col_workspace,
                  yolo_cuda_conv_im2col, "im2col");
         pool();
+        spp(8);
+        spp(3);
         regions();
         detect(40);
         detect(7);

@@ -87,6 +87,19 @@ def runs(kernels, dtype, case):
     return found
 
 
+def spp_runs(kernels):
+    """As runs(), of pools of one map."""
+    sizes, (x, other, *ys) = (
+        (5, 9, 13),
+        [aligned(1, 64, 9, 8, dtype=torch.bfloat16) for _ in range(5)],
+    )
+    _, codes = kernels.spp_forward(x, sizes, ys)
+    return {
+        "spp 64 bfloat16 forward": lambda: kernels.spp_forward(x, sizes, ys),
+        "spp 64 bfloat16 grad_x": lambda: kernels.spp_grad_x(ys, codes, sizes, other),
+    }
+
+
 def naive(kernels, x, weight):
     """The first rung of the ladder: NCHW, one image."""
     (_, c, h, w), k = x.shape, weight.shape[0]
@@ -103,12 +116,13 @@ def plane(*shape):
 
 
 def count_all(machine):
-    return {
+    found = {
         f"{case} {str(dtype).removeprefix('torch.')} {name}": machine.count(run)
         for case in SHAPES
         for dtype in (torch.bfloat16, torch.float32)
         for name, run in runs(machine.kernels, dtype, case).items()
     }
+    return found | {name: machine.count(run) for name, run in spp_runs(machine.kernels).items()}
 
 
 def test_counters_are_those_checked_in(machine, kernels, aligned_results):

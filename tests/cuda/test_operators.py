@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_map, tree_map_only
 
 from tests.micro_net import HEAD
 from yolo import cfg, ops
@@ -370,6 +371,8 @@ def test_fake_results_lie_as_the_kernels_leave_them(device):
         "conv2d_grad_norm_act": (grad_y, weight, *geometry, x, x, c, c, c, c, True, "swish"),
         "maxpool_forward": (x, [2, 2], [2, 2], [0, 0], True),
         "maxpool_backward": (torch.randn(2, 8, 3, 2), at, [6, 4], [2, 2], [2, 2], [0, 0]),
+        "spp_forward": (x, [3, 5], [torch.empty_like(x), torch.empty_like(x)]),
+        "spp_backward": (torch.zeros(1, 2, 6, 4, 8, dtype=torch.uint8), [3], [x], x),
         "avgpool_forward": (x,),
         "avgpool_backward": (torch.randn(2, 8, 1, 1), [6, 4]),
         "upsample": (x, 2, 0.5),
@@ -396,17 +399,14 @@ def test_fake_results_lie_as_the_kernels_leave_them(device):
             t = t.to(dtype) if t.is_floating_point() else t
             return t.to(memory_format=torch.channels_last) if last else t
 
-        given = [form(t) for t in calls[name]]
-        got = operators.IMPLEMENTATIONS[name](
-            *(t.to(device) if torch.is_tensor(t) else t for t in given)
-        )
+        def fake(t):
+            return torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="cuda:0")
+
+        given = tree_map(form, calls[name])
+        here = tree_map_only(torch.Tensor, lambda t: t.to(device), given)
+        got = operators.IMPLEMENTATIONS[name](*here)
         with FakeTensorMode():
-            fakes = [
-                torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="cuda:0")
-                if torch.is_tensor(t)
-                else t
-                for t in given
-            ]
+            fakes = tree_map_only(torch.Tensor, fake, given)
             planned = getattr(torch.ops.yolo, name)(*fakes)
         if not isinstance(got, tuple):  # a tensor, or nothing
             got, planned = ([] if y is None else [y] for y in (got, planned))

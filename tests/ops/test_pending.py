@@ -151,9 +151,9 @@ def test_parts_are_written_into_their_concatenation(net, monkeypatch):
     for kind in (concat.Copied, concat.Enlargement, pending.Normed):
 
         def watch(self, y, *inputs, plain=kind.write, name=kind.__name__):
-            written.append(name)
-            assert not y.is_contiguous()
-            plain(self, y, *inputs)
+            if not y.is_contiguous():  # a slice
+                written.append(name)
+            return plain(self, y, *inputs)
 
         monkeypatch.setattr(kind, "write", watch)
     step(net, "pending")

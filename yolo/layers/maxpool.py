@@ -4,7 +4,7 @@ from math import prod
 
 import torch
 
-from ..ops import maxpool2d
+from ..ops import spp_pool, unpack
 from .blur import blur, blurred, read_mode
 from .layer import Layer
 
@@ -61,7 +61,7 @@ class Maxpool(Layer):
 
     def forward(self, x):
         if not self.maxpool_depth:
-            return maxpool2d(x, self.size, self.stride, self.padding)
+            return spp_pool(x, self.size, self.stride, self.padding)
         # output channel g is the largest of the input channels g, g + out_channels, ...
         n, channels, height, width = x.shape
         steps = channels // self.out_channels
@@ -106,7 +106,7 @@ class RareMaxpool(Maxpool):
         return blurred(out, self.antialiasing, self.blur_stride) if self.antialiasing else out
 
     def forward(self, x):
-        y = super().forward(x)
+        y = unpack(super().forward(x))
         if self.zero:
             y = torch.where(y == x, y, 0.0)
         return blur(y, self.antialiasing, self.blur_stride) if self.antialiasing else y

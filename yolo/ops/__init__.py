@@ -15,7 +15,7 @@ from .packed import begins as begins_packed
 from .packed_conv import conv_bias_act, conv_norm_act
 from .packed_conv import fits as fits_packed
 from .packed_pointwise import multiply
-from .pending import Pending, Unwritten
+from .pending import Pending
 from .pool import avgpool, maxpool2d
 from .precision import PrecisionError, precision, precision_for
 from .predicted import best_overlap, highest, no_deltas
@@ -24,6 +24,8 @@ from .reorg import reorg, reorg3d
 from .roi import roi_align, roi_pool
 from .shapes import ShapeError
 from .shared_norm import rolling_pair, statistics
+from .spp import spp_pool
+from .unwritten import Unwritten
 from .upsample import upsample
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "roi_align",
     "roi_pool",
     "rolling_pair",
+    "spp_pool",
     "statistics",
     "unpack",
     "upsample",

@@ -3,17 +3,20 @@
     y = (part, part, ...)        a part is a tensor, or Unwritten with the concatenation as its only
                                  reader: then its kernel writes into a slice of y
 
-Backward hands each part its slice of the gradient, which kernels read as it lies.
+Backward hands each part its slice of the gradient, which kernels read as it lies. Max pools of one
+map are written together (spp.py), and the gradients of them all taken at once.
 """
 
 from typing import NamedTuple
 
 import torch
 
+from .cuda.structs import SPP_LEVELS
 from .grad import first_order
 from .operator import result
 from .packed import unpack
-from .pending import Unwritten, begins
+from .spp import Pools, PoolsBesideX
+from .unwritten import Unwritten, begins, needed
 from .upsample import _into as _enlarge_into
 from .upsample import _resize, upsample
 
@@ -21,10 +24,9 @@ from .upsample import _resize, upsample
 class Copied(NamedTuple):
     """A part that is there already."""
 
-    kept = 0
-
     def write(self, y, x):
         y.copy_(x)
+        return ()
 
     def gradients(self, grad_y):
         return (grad_y,)
@@ -34,10 +36,9 @@ class Enlargement(NamedTuple):
     stride: int
     scale: float
 
-    kept = 0
-
     def write(self, y, x):
         _enlarge_into(y, x, *self)
+        return ()
 
     def gradients(self, grad_y):
         return (_resize(grad_y, -self.stride, self.scale),)
@@ -45,9 +46,6 @@ class Enlargement(NamedTuple):
 
 class Enlarged(Unwritten):
     """Of an [upsample] layer."""
-
-    def _write(self):
-        return upsample(*self.inputs, *self.how)
 
 
 def enlarge(x, stride, scale):
@@ -60,38 +58,65 @@ def enlarge(x, stride, scale):
 
 def concatenate(parts):
     """parts: tensors (n, c, h, w), or Unwritten."""
-    unwritten = [isinstance(part, Unwritten) and part.alone for part in parts]
-    if not any(unwritten) or len({part.dtype for part in parts}) > 1:
+    alone = [isinstance(part, Unwritten) and part.alone for part in parts]
+    if not any(alone) or len({part.dtype for part in parts}) > 1:
         return torch.cat([unpack(part) for part in parts], 1)
-    hows, inputs = [], []
-    for part, alone in zip(parts, unwritten, strict=True):
-        hows.append(part.how if alone else Copied())
-        inputs.append(part.inputs if alone else (unpack(part),))
-    sizes = [len(given) for given in inputs]
+    pieces = [
+        Piece(part.how, [i], part.inputs) if writes else Piece(Copied(), [i], (unpack(part),))
+        for i, (part, writes) in enumerate(zip(parts, alone, strict=True))
+    ]
+    pieces = _pooled_together(pieces)
     channels = [part.shape[1] for part in parts]
     shape = parts[0].shape[0], sum(channels), *parts[0].shape[2:]
-    return _Concat.apply(hows, sizes, channels, shape, *(t for given in inputs for t in given))
+    inputs = [t for piece in pieces for t in piece.inputs]
+    return _Concat.apply(pieces, channels, shape, *inputs)
+
+
+class Piece(NamedTuple):
+    """One or more parts that are written at once: how.write(*parts, *inputs)."""
+
+    how: object
+    at: list  # numbers of the parts
+    inputs: tuple
+
+
+def _pooled_together(pieces):
+    """The pieces, pools of one map made one, with that map where it is a part."""
+    pools = [piece for piece in pieces if isinstance(piece.how, Pools)]
+    if not pools:
+        return pieces
+    (x,) = pools[0].inputs
+    pools = [piece for piece in pools if piece.inputs[0] is x]
+    pools = sorted(pools, key=lambda piece: piece.how.sizes)[:SPP_LEVELS]
+    sizes = tuple(size for piece in pools for size in piece.how.sizes)
+    beside = [p for p in pieces if isinstance(p.how, Copied) and p.inputs[0] is x][:1]
+    how = PoolsBesideX(sizes) if beside else Pools(sizes)
+    used = beside + pools
+    rest = [piece for piece in pieces if all(piece is not one for one in used)]
+    return [*rest, Piece(how, [i for piece in used for i in piece.at], (x,))]
 
 
 class _Concat(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hows, sizes, channels, shape, *tensors):
-        y, kept = result(tensors[0], shape), []
-        for how, part, inputs in zip(hows, y.split(channels, 1), cut(tensors, sizes), strict=True):
-            how.write(part, *inputs)
-            kept += inputs[: how.kept]
-        ctx.hows, ctx.channels = hows, channels
+    def forward(ctx, pieces, channels, shape, *tensors):
+        y = result(tensors[0], shape)
+        parts, kept, counts = y.split(channels, 1), [], []
+        for how, at, inputs in pieces:
+            found = how.write(*(parts[i] for i in at), *inputs)
+            kept += found
+            counts.append(len(found))
+        ctx.pieces, ctx.channels = [(how, at) for how, at, _ in pieces], channels
+        ctx.counts = counts
         ctx.save_for_backward(*kept)
         return y
 
     @staticmethod
     @first_order("concatenate")
     def backward(ctx, grad_y):
-        kept, grads = cut(ctx.saved_tensors, [how.kept for how in ctx.hows]), []
-        for how, grad, given in zip(ctx.hows, grad_y.split(ctx.channels, 1), kept, strict=True):
-            grads += how.gradients(grad, *given)
-        wanted = zip(grads, ctx.needs_input_grad[4:], strict=True)
-        return None, None, None, None, *(grad if wants else None for grad, wants in wanted)
+        parts, kept, grads = grad_y.split(ctx.channels, 1), cut(ctx.saved_tensors, ctx.counts), []
+        for (how, at), given in zip(ctx.pieces, kept, strict=True):
+            grads += how.gradients(*(parts[i] for i in at), *given)
+        return None, None, None, *needed(grads, ctx.needs_input_grad[3:])
 
 
 def cut(items, sizes):

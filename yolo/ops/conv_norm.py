@@ -9,10 +9,11 @@ from .backend import uses_torch
 from .conv import conv2d
 from .formulas import NATIVE_ACTIVATIONS
 from .norm import CHANNELS, batch_norm_act, check_channels, normalised
-from .pending import Normed, Pending, begins, convolve
+from .pending import Normed, Pending, convolve
 from .precision import narrowed
 from .shapes import conv_shape, pair
 from .shared_norm import of_batch
+from .unwritten import begins
 
 
 def convolved(x, weight, geometry):

@@ -59,7 +59,7 @@ def batch_norm_act(
 def normalised(x, scale, bias, mean, rstd, total, from_batch, activation):
     """total: None, or the number of values of all ranks that mean and rstd are of."""
     fused = activation if activation in NATIVE_ACTIVATIONS else "linear"
-    y = norm_act(x, scale, bias, None, mean, rstd, total, from_batch, fused)
+    y = norm_act(x, scale, bias, mean, rstd, total, from_batch, fused)
     return y if fused == activation else activate(y, activation)
 
 
@@ -87,26 +87,24 @@ def _twin(x, scale, bias, rolling, training, momentum, eps):
     return F.batch_norm(x, rolling_mean, rolling_var, scale, bias, training, momentum, eps)
 
 
-def norm_act(x, scale, bias, residual, mean, rstd, total, from_batch, activation):
-    """f(scale * (x - mean) * rstd + bias) + residual, the residual a tensor like x or None."""
-    if wants_grad(x, scale, bias, residual):
-        how = mean, rstd, total, from_batch, activation
-        return _NormAct.apply(x, scale, bias, residual, *how)
-    return _forward(x, scale, bias, mean, rstd, activation, residual)
+def norm_act(x, scale, bias, mean, rstd, total, from_batch, activation):
+    """f(scale * (x - mean) * rstd + bias)"""
+    if wants_grad(x, scale, bias):
+        return _NormAct.apply(x, scale, bias, mean, rstd, total, from_batch, activation)
+    return _forward(x, scale, bias, mean, rstd, activation)
 
 
 class _NormAct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, scale, bias, residual, mean, rstd, total, from_batch, activation):
+    def forward(ctx, x, scale, bias, mean, rstd, total, from_batch, activation):
         ctx.how = total, from_batch, activation
         ctx.save_for_backward(x, scale, bias, mean, rstd)
-        return _forward(x, scale, bias, mean, rstd, activation, residual)
+        return _forward(x, scale, bias, mean, rstd, activation)
 
     @staticmethod
     @first_order("batch_norm_act")
     def backward(ctx, grad_y):
-        grads = norm_act_gradients(grad_y, *ctx.saved_tensors, *ctx.how)
-        return *grads, grad_y if ctx.needs_input_grad[3] else None, *[None] * 5
+        return *norm_act_gradients(grad_y, *ctx.saved_tensors, *ctx.how), *[None] * 5
 
 
 def norm_act_gradients(grad_y, x, scale, bias, mean, rstd, total, from_batch, activation):

@@ -32,50 +32,12 @@ from .norm import (
     _into,
     _statistics,
     channel_pair,
-    norm_act,
     norm_act_gradients,
     subtract_means_of_all,
 )
 from .operator import operator, result
-from .packed import layout
 from .precision import half_type, precision
-
-
-class Unwritten:
-    """A layer's output y that nobody has written yet: tensors that get gradients, and how y is made
-    of them: how.write(y, *inputs), how.gradients(grad_y, *inputs[:how.kept])."""
-
-    def __init__(self, inputs, how, shape):
-        self.inputs, self.how, self.shape = inputs, how, shape
-        self._y, self._readers = None, 0
-
-    @property
-    def dtype(self):
-        return self.inputs[0].dtype
-
-    @property
-    def device(self):
-        return self.inputs[0].device
-
-    def dim(self):
-        return 4
-
-    def expect(self, readers):
-        """That many layers will read this."""
-        self._readers = readers
-        return self
-
-    @property
-    def alone(self):
-        """Whether it has one reader, who may write it."""
-        return self._readers == 1 and self._y is None and torch.is_grad_enabled()
-
-    def planar(self):
-        """y, written by a pass of its own if nobody has written it before."""
-        if self._y is None:
-            with torch.enable_grad():  # also for a reader that is not trained
-                self._y = self._write()
-        return self._y
+from .unwritten import Unwritten
 
 
 class Normed(NamedTuple):
@@ -87,10 +49,9 @@ class Normed(NamedTuple):
     from_batch: bool
     activation: str
 
-    kept = 3
-
     def write(self, y, x, scale, bias, residual):
         _into(y, x, scale, bias, self.mean, self.rstd, self.activation, residual)
+        return x, scale, bias
 
     def gradients(self, grad_y, x, scale, bias):
         return *norm_act_gradients(grad_y, x, scale, bias, *self), grad_y
@@ -101,9 +62,6 @@ class Pending(Unwritten):
 
     def __init__(self, x, scale, bias, how, residual=None):
         super().__init__((x, scale, bias, residual), how, x.shape)
-
-    def _write(self):
-        return norm_act(*self.inputs, *self.how)
 
     def plus(self, other):
         """y + other."""
@@ -122,12 +80,6 @@ class Pending(Unwritten):
         how = *self.how, statistics, geometry
         self._y, *found = _Joined.apply(*self.inputs, weight, *how)
         return found
-
-
-def begins(x):
-    """Whether layers are to leave their outputs unwritten, that of x being one."""
-    pending = layout.current == "pending" or (layout.current == "packed" and x.is_cuda)
-    return pending and wants_grad(x) and not torch.compiler.is_compiling()
 
 
 def convolve(x, weight, statistics, geometry):

@@ -11,6 +11,7 @@ import torch
 
 from ..ops.cuda import ACTIVATION_NUMBERS, choose
 from ..ops.cuda.layout import nhwc
+from ..ops.cuda.structs import SPP_LARGEST
 from ..ops.shapes import conv_shape, pool_shape
 from .graph import Unsupported
 
@@ -213,7 +214,10 @@ def _maxpool(low, layer):
     a = pool_shape(like, size, layer.stride, padding)
 
     def emit(kernels, y, x):
-        kernels.maxpool_forward(a, x, out=y, with_index=False)
+        if cascades and size <= SPP_LARGEST:
+            kernels.spp_forward(x, (size,), [y], with_codes=False)
+        else:
+            kernels.maxpool_forward(a, x, out=y, with_index=False)
 
     y = low.add(layer, kernel, [source], Map(*layer.out_shape), emit)
     if cascades:

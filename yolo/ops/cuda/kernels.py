@@ -30,6 +30,7 @@ from .structs import (
     Pool,
     Reorg,
     Roi,
+    Spp,
     Strides,
     Upsample,
     conv_struct,
@@ -332,6 +333,33 @@ class Kernels:
         call = Pool(a.n, a.c, a.h, a.w, a.p, a.q, *a.size, *a.stride, *a.offset, TYPES[x.dtype])
         call.x, call.y, call.index = rows(x), rows(y), pointer(index)
         self.call("yolo_cuda_maxpool", x.device, ctypes.byref(call), pass_)
+
+    def spp_forward(self, x, sizes, ys=None, with_codes=True):
+        """[y of each pool], codes or None. sizes: odd, growing, see csrc/cuda/spp.cu; ys: as `out`
+        of maxpool_forward."""
+        x = pixels_last(x)
+        n, c, h, w = x.shape
+        ys = [empty_nhwc(x, x.shape) for _ in sizes] if ys is None else ys
+        codes = None
+        if with_codes:
+            codes = empty_nhwc(x, (len(sizes) * n, c, h, w), dtype=torch.uint8)
+            codes = codes.permute(0, 2, 3, 1).view(len(sizes), n, h, w, c)
+        self._spp(FORWARD, x, sizes, ys, codes)
+        return ys, codes
+
+    def spp_grad_x(self, grads, codes, sizes, other=None):
+        """codes: as spp_forward gave them; other: of x, added to the result."""
+        grads, grad_x = list(map(pixels_last, grads)), empty_nhwc(grads[0], grads[0].shape)
+        other = None if other is None else pixels_last(other)
+        self._spp(GRAD_X, grad_x, sizes, grads, codes, other)
+        return grad_x
+
+    def _spp(self, pass_, x, sizes, ys, codes, other=None):
+        call = Spp(*x.shape, len(sizes), type=TYPES[x.dtype], x=rows(x), other=rows(other))
+        for level, (size, y) in enumerate(zip(sizes, ys, strict=True)):
+            call.size[level], call.y[level] = size, rows(y)
+        call.codes = pointer(codes)
+        self.call("yolo_cuda_spp", x.device, ctypes.byref(call), pass_)
 
     def avgpool_forward(self, x, out=None):
         n, c, h, w = x.shape

@@ -212,6 +212,19 @@ def maxpool_backward(grad_y, at, size, window, stride, padding):
     return kernels().maxpool_grad_x(pool_shape(like, window, stride, padding), grad_y, at)
 
 
+def spp_forward(x, sizes, ys):
+    places = [y if pitch_of(y) is not None else empty_nhwc(x, x.shape) for y in ys]
+    _, codes = kernels().spp_forward(x, sizes, places)
+    for y, place in zip(ys, places, strict=True):
+        if y is not place:
+            y.copy_(place)
+    return codes
+
+
+def spp_backward(codes, sizes, grads, other):
+    return kernels().spp_grad_x(grads, codes, sizes, other)
+
+
 def avgpool_forward(x):
     return kernels().avgpool_forward(x)
 
@@ -284,6 +297,8 @@ IMPLEMENTATIONS = {
         channel_sums,
         maxpool_forward,
         maxpool_backward,
+        spp_forward,
+        spp_backward,
         avgpool_forward,
         avgpool_backward,
         upsample,

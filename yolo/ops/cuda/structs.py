@@ -128,13 +128,27 @@ class Roi(Structure):
     )
 
 
-STRUCTS = (Conv, Norm, Pool, Upsample, Reorg, Parameter, Step, Grid, Detect, Roi)
+SPP_LEVELS, SPP_LARGEST = 4, 15  # pools and window of one call
+
+
+class Spp(Structure):
+    _fields_ = _fields(
+        (c_int, "n c h w levels"),
+        (c_int * SPP_LEVELS, "size"),
+        (c_int, "type"),
+        (Rows, "x other"),
+        (Rows * SPP_LEVELS, "y"),
+        (c_void_p, "codes"),
+    )
+
+
+STRUCTS = (Conv, Norm, Pool, Upsample, Reorg, Parameter, Step, Grid, Detect, Roi, Spp)
 # in the order of YoloFunction
 FUNCTIONS = tuple(
     f"yolo_cuda_{name}"
     for name in (
         *("conv_im2col", "conv_implicit", "conv_stem", "depthwise", "norm_forward"),
-        *("maxpool", "avgpool", "upsample", "reorg"),
+        *("maxpool", "avgpool", "upsample", "reorg", "spp"),
     )
 )
 
