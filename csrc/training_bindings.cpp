@@ -196,6 +196,11 @@ void bind_training(py::module_& m) {
         },
         unlocked());
     m.def(
+        "reorg",
+        [](const Size& small, const std::array<int, 4>& walk, bool to_small, Given x, Address y,
+           int threads) { reorg(choose(), small, walk, to_small, at(x), at(y), threads); },
+        unlocked());
+    m.def(
         "sum",
         [](const Size& s, const std::vector<std::tuple<Address, long, int, int>>& given, Address y,
            long y_image, int threads) {

@@ -54,6 +54,8 @@ MIXED = "".join(
         "[convolutional]\nfilters=64\nsize=1\nactivation=logistic\n",
         "[scale_channels]\nfrom=-3\n",
         "[shortcut]\nfrom=-5\nactivation=leaky\n",
+        "[reorg3d]\nstride=2\n",
+        "[reorg]\nstride=2\nreverse=1\n",
         "[dropout]\nprobability=0\n",
         "[convolutional]\nfilters=18\nsize=1\nactivation=linear\n",
         "[yolo]\nmask=0,1,2\nanchors=4,5, 9,8, 14,16\nclasses=1\nnum=3\n",
@@ -86,7 +88,15 @@ def test_outputs_are_ordinary_tensors():
     assert not any(isinstance(y, Packed) for y in [*net(x), *net.outputs(x)])
 
 
-@pytest.mark.parametrize("name, changed", [("yolov4-tiny", 2), ("enet-coco", 2), ("resnet50", 1)])
+@pytest.mark.parametrize(
+    "name, changed",
+    [
+        ("yolov4-tiny", 2),
+        ("enet-coco", 2),
+        ("resnet50", 1),
+        pytest.param("yolov2", 1, marks=pytest.mark.long),
+    ],
+)
 def test_nothing_is_rearranged_inside_a_network(cfg_folder, monkeypatch, name, changed):
     """The stem reads the image as it is; each head's input, and the gradient by it, are all."""
     truth = BOXES if name != "resnet50" else torch.tensor([3, 5])

@@ -130,12 +130,12 @@ def test_rows_are_what_a_step_runs(word, packed_runs, planar_runs):
 
 
 def test_layers_that_leave_the_layout():
-    others = "[activation]\nactivation=selu\n[activation]\nactivation=mish\n[reorg]\nstride=2\n"
+    others = "[activation]\nactivation=selu\n[activation]\nactivation=mish\n[batchnorm]\n"
     last = "[convolutional]\nfilters=14"
     net = Network(parse(BODY.replace(last, others + last)))
     assert training.unpacked(net) == {
         5: "planar: [activation] with selu",
-        7: "planar: [reorg] of 16 channels has no packed kernel",
+        7: "planar: [batchnorm] of 16 channels has no packed kernel",
     }
     lines = training.describe(net, 2).splitlines()[2:]
     assert [int(line.split()[0]) for line in lines] == [0, 1, 2, 3, 4, 5, 7, 8]

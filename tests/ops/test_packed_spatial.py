@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from yolo import _C
-from yolo.ops import Packed, maxpool2d, packed, unpack, upsample
+from yolo.ops import Packed, maxpool2d, packed, reorg, reorg3d, unpack, upsample
 
 LEVELS = [name for name, _ in _C.packed.levels()]
 
@@ -53,6 +53,21 @@ def test_upsample(stride, scale):
     x = torch.randn(2, 19, 5, 4, requires_grad=True)
     ours = unpack(upsample(packed.pack(x), stride, scale))
     same(ours, F.interpolate(x, scale_factor=stride) * scale, x, 1e-6)
+
+
+@pytest.mark.parametrize("rearrange", [reorg, reorg3d])
+@pytest.mark.parametrize("reverse, c, h, w, stride",
+    [(False, 8, 6, 10, 2), (False, 36, 4, 6, 2), (False, 18, 9, 3, 3), (False, 64, 2, 2, 2),
+     (False, 5, 3, 4, 1), (True, 80, 3, 5, 2), (True, 16, 1, 7, 2), (True, 162, 2, 3, 3)])  # fmt: skip
+def test_reorg(rearrange, reverse, c, h, w, stride):
+    """Both of Darknet's orders, values and gradients, to the bit; unused lanes are zero."""
+    x = torch.randn(2, c, h, w, requires_grad=True)
+    ours = rearrange(packed.pack(x), stride, reverse)
+    kept = ours.data.detach().clone()
+    kept[:, :, 1:-1, 1:-1] = 0
+    rest = (ours.channels - 1) % packed.lanes() + 1
+    assert not kept.any() and not ours.data[:, -1, ..., rest:].any()
+    same(unpack(ours), rearrange(x, stride, reverse), x)
 
 
 def test_join_part_add():

@@ -7,6 +7,7 @@ from .layer import Layer
 class Reorg3d(Layer):
     """True space-to-depth."""
 
+    packs = True
     rearrange = staticmethod(reorg3d)
 
     def __init__(self, section, place):

@@ -1,4 +1,4 @@
-"""Pools and enlargements of packed tensors (packed.py)."""
+"""Pools, enlargements and [reorg] of packed tensors (packed.py)."""
 
 import torch
 
@@ -23,6 +23,12 @@ def avgpool(x):
 def enlarge(x, scale, gain):
     """Packed x (n, c, h, w) -> Packed (n, c, h * scale, w * scale), values times gain."""
     return Packed(_Enlarge.apply(x.data, tuple(x.shape), scale, gain), x.channels)
+
+
+def reorg(x, small, walk, to_small):
+    """Packed x -> Packed, by a walk (reorg.py) between maps of the size `small` and larger ones."""
+    channels = small[1] if to_small else small[1] // walk[3] ** 2
+    return Packed(_Reorg.apply(x.data, small, walk, to_small), channels)
 
 
 class _MaxPool(torch.autograd.Function):
@@ -84,3 +90,25 @@ class _Enlarge(torch.autograd.Function):
         pointers = grad_y.data_ptr(), image, grad_x.data_ptr()
         library().packed.block_sums(ctx.size, ctx.scale, ctx.gain, *pointers, threads())
         return grad_x, None, None, None
+
+
+class _Reorg(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, *way):
+        ctx.way = way
+        return _walked(x, *way)
+
+    @staticmethod
+    @first_order("reorg")
+    def backward(ctx, grad_y):
+        small, walk, to_small = ctx.way
+        return _walked(grad_y, small, walk, not to_small), None, None, None
+
+
+def _walked(x, small, walk, to_small):
+    (n, c, h, w), s = small, walk[3]
+    y = packed_memory.empty(*small if to_small else (n, c // s**2, h * s, w * s))
+    x, image = images(x)
+    given = (x.data_ptr(), image), y.data_ptr()
+    library().packed.reorg(small, walk, to_small, *given, threads())
+    return y

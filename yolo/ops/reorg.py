@@ -13,20 +13,22 @@ The gradient walks the other way.  Twin: a reshape and permute.
 
 import torch
 
+from . import packed_spatial
 from .backend import uses_torch
 from .grad import first_order
 from .native import library, threads
 from .operator import operator
+from .packed import Packed
 from .shapes import ShapeError, same_type
 
 
 def reorg(x, stride, reverse=False):
-    """x (n, c, h, w) -> (n, c s^2, h / s, w / s); reverse: (n, c / s^2, h s, w s)."""
+    """x (n, c, h, w) or Packed -> (n, c s^2, h / s, w / s); reverse: (n, c / s^2, h s, w s)."""
     return _walk(x, x.shape[1:], _out_shape(x, stride, reverse, "reorg"), stride, reverse, "reorg")
 
 
 def reorg3d(x, stride, reverse=False):
-    """x (n, c, h, w) -> (n, c s^2, h / s, w / s); reverse: (n, c / s^2, h s, w s)."""
+    """x (n, c, h, w) or Packed -> (n, c s^2, h / s, w / s); reverse: (n, c / s^2, h s, w s)."""
     out = _out_shape(x, stride, reverse, "reorg3d")
     return _walk(x, out, out, stride, reverse, "reorg3d")
 
@@ -50,6 +52,9 @@ def _walk(x, sizes, out, s, reverse, what):
             f"x is {tuple(x.shape)}"
         )
     sizes = (c // (s * s), h, w, s)
+    if isinstance(x, Packed):
+        small = tuple(x.shape) if reverse else (x.shape[0], *out)
+        return packed_spatial.reorg(x, small, sizes, not reverse)
     if uses_torch():
         return _twin(x, sizes, reverse).reshape(x.shape[0], *out)
     if torch.is_grad_enabled() and x.requires_grad:

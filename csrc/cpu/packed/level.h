@@ -24,6 +24,7 @@ constexpr const TrainingKernels* training = nullptr;  // it computes in fp32
 #include "depthwise_grad.h"
 #include "spatial_grad.h"
 #include "pointwise_grad.h"
+#include "reorg.h"
 #include "training_table.h"
 #endif
 #include "table.h"

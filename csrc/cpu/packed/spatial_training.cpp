@@ -79,6 +79,22 @@ void block_sums(const Kernels& kernels, const Size& size, int scale, float gain,
     share(threads, [&](const Share& s) { kernels.training->block_sums(call, s); });
 }
 
+void reorg(const Kernels& kernels, const Size& small, const std::array<int, 4>& walk, bool to_small,
+           Input x, float* y, int threads) {
+    const auto [channels, height, width, stride] = walk;
+    const Size large{small[0], small[1] / (stride * stride), small[2] * stride, small[3] * stride};
+    const Input of_small = to_small ? Input{y, 0} : x, of_large = to_small ? x : Input{y, 0};
+    const Reorg call{view(kernels, small, of_small),
+                     view(kernels, large, of_large),
+                     small[1],
+                     channels,
+                     height,
+                     width,
+                     stride};
+    const auto run = to_small ? kernels.training->reorg_to_small : kernels.training->reorg_to_large;
+    share(threads, [&](const Share& s) { run(call, s); });
+}
+
 void sum(const Kernels& kernels, const Size& size, const std::vector<SumTerm>& terms, Output y,
          int threads) {
     std::vector<Term> parts;

@@ -29,6 +29,11 @@ void enlarge(const Kernels& kernels, const Size& size, int scale, float gain, In
 void block_sums(const Kernels& kernels, const Size& size, int scale, float gain, Input x, float* y,
                 int threads);
 
+// Darknet's [reorg] by a walk (channels, height, width, stride), see ../reorg.h: x with C s^2
+// channels of the size `small` -> y with C of s times its height and width, or the other way.
+void reorg(const Kernels& kernels, const Size& small, const std::array<int, 4>& walk, bool to_small,
+           Input x, float* y, int threads);
+
 // A part of a sum: so many channels that begin at channel block `first` of the result.
 struct SumTerm {
     Input x;

@@ -76,6 +76,13 @@ struct Drop {
     float factor;
 };
 
+// [reorg]: the same values as C s^2 small channels and as C of s times the height and width; sizes
+// of its walk, of whose channels, height and width each of the two may be.
+struct Reorg {
+    View small, large;
+    int small_channels, channels, height, width, stride;
+};
+
 // Channel blocks first .. first + x.blocks of a sum.
 struct Term {
     View x;
@@ -107,6 +114,8 @@ struct TrainingKernels {
     void (*drop)(const Drop&, const Share&);
     void (*slope_product)(const Slope&, const Share&);
     void (*product_grad)(const Product&, const Share&);
+    void (*reorg_to_small)(const Reorg&, const Share&);
+    void (*reorg_to_large)(const Reorg&, const Share&);
     void (*block_sums)(const Copy&, const Share&);  // the gradient of an enlargement
     // y = sum of the terms, borders included; zero where none reaches
     void (*sum)(const Term*, int count, const View& y, const Share&);
