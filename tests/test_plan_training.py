@@ -40,6 +40,17 @@ dilation=2
 activation=leaky
 [convolutional]
 filters=16
+size=5
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+filters=16
+size=3
+pad=1
+activation=selu
+[convolutional]
+filters=16
 size=3
 pad=1
 groups=16
@@ -134,30 +145,33 @@ def test_layers_that_leave_the_layout():
     last = "[convolutional]\nfilters=14"
     net = Network(parse(BODY.replace(last, others + last)))
     assert training.unpacked(net) == {
-        5: "planar: [activation] with selu",
-        7: "planar: [batchnorm] of 16 channels has no packed kernel",
+        7: "planar: [activation] with selu",
+        9: "planar: [batchnorm] of 16 channels has no packed kernel",
     }
     lines = training.describe(net, 2).splitlines()[2:]
-    assert [int(line.split()[0]) for line in lines] == [0, 1, 2, 3, 4, 5, 7, 8]
+    assert [int(line.split()[0]) for line in lines] == [0, 1, 2, 3, 4, 5, 6, 7, 9, 10]
 
 
 def test_rows_say_why():
     net = Network(parse(BODY)).train()
     fast, exact = (training.rows(net, 2, precision=word) for word in ("fast", "exact"))
     assert [row.forward for row in fast[:3]] == ["stem", "winograd4", "direct"]
-    assert (fast[1].grad_weight, fast[2].grad_x) == ("winograd4", "parities")
+    assert (fast[1].grad_weight, fast[2].grad_x) == ("winograd4", "remainders")
     assert exact[1].forward == "direct" and exact[1].why == "precision is exact"
     assert [row.why for row in fast[3:]] == [
-        "planar: dilation 2", "a filter for each channel", "only direct fits this kernel",
+        "only direct fits this kernel", "only direct fits this kernel",
+        "planar: no packed kernel of size 3, stride 1, padding 1, selu",
+        "a filter for each channel", "only direct fits this kernel",
     ]  # fmt: skip
-    assert fast[4][1:4] == ("depthwise",) * 3 and fast[0].grad_x == ""
+    assert fast[3][1:4] == ("direct", "direct", "outer") and fast[4].grad_x == "remainders"
+    assert fast[6][1:4] == ("depthwise",) * 3 and fast[0].grad_x == ""
     grouped = (
         BODY.replace("groups=16", "groups=4"),
         BODY.replace("groups=16", "groups=2\ndilation=3"),
     )
-    rows = [training.rows(Network(parse(body)), 2)[4] for body in grouped]
+    rows = [training.rows(Network(parse(body)), 2)[6] for body in grouped]
     assert rows[0].why == "4 groups of 4 channels" and rows[0].grad_weight == "outer"
-    assert rows[1].why == "planar: dilation 3"
+    assert rows[1].why == "2 groups of 8 channels"
     few = training.rows(Network(parse(BODY.replace("filters=32", "filters=31", 1))), 2)
     assert few[1].why == "fewer than 32 channels"
     small = BODY.replace("height=24", "height=8").replace("width=24", "width=8")

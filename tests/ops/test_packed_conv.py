@@ -183,7 +183,7 @@ def test_bias_and_activations(activation, level):
 
 
 @pytest.mark.parametrize(
-    "size, stride, padding", [(3, 1, 1), (3, 2, 1), (7, 2, 3), (5, 3, 0), (4, 1, 2)]
+    "size, stride, padding", [(3, 1, 1), (3, 2, 1), (7, 2, 3), (5, 3, 0), (4, 1, 2), (11, 4, 0)]
 )
 def test_stem_reads_the_image_as_it_is(size, stride, padding, level, monkeypatch):
     monkeypatch.setattr(packed, "pack", None)

@@ -36,6 +36,7 @@ DEPTHWISE = [
 ]
 GROUPED = [
     # n, c, k, h, w, size, stride, groups
+    (2, 64, 64, 9, 8, 5, 2, 8),
     (2, 128, 128, 9, 11, 3, 1, 32),
     (1, 64, 64, 13, 12, 3, 2, 8),
     (2, 64, 64, 10, 7, 3, 2, 2),
@@ -157,7 +158,8 @@ def test_who_fits():
     assert fits(shape(7, 7, 7, 5, 2, 2), "swish") and fits(shape(64, 64, 64, 3, 1, 2, 2), "leaky")
     assert not fits(shape(8, 8, 8), "elu")
     assert fits(shape(128, 128, 32), "leaky")
-    assert not fits(shape(128, 128, 32, 5, 1, 2), "leaky")
+    assert fits(shape(128, 128, 32, 5, 1, 2), "leaky") and fits(shape(9, 7, 1, 4, 3, 0), "relu")
+    assert not fits(shape(8, 8, 1, 12, 1, 6), "leaky")
     assert not fits(shape(1000, 2000, 1000), "leaky"), "999 of 1000 products would be by zero"
 
 

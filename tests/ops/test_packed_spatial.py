@@ -56,9 +56,19 @@ def test_upsample(stride, scale):
 
 
 @pytest.mark.parametrize("rearrange", [reorg, reorg3d])
-@pytest.mark.parametrize("reverse, c, h, w, stride",
-    [(False, 8, 6, 10, 2), (False, 36, 4, 6, 2), (False, 18, 9, 3, 3), (False, 64, 2, 2, 2),
-     (False, 5, 3, 4, 1), (True, 80, 3, 5, 2), (True, 16, 1, 7, 2), (True, 162, 2, 3, 3)])  # fmt: skip
+@pytest.mark.parametrize(
+    "reverse, c, h, w, stride",
+    [
+        (False, 8, 6, 10, 2),
+        (False, 36, 4, 6, 2),
+        (False, 18, 9, 3, 3),
+        (False, 64, 2, 2, 2),
+        (False, 5, 3, 4, 1),
+        (True, 80, 3, 5, 2),
+        (True, 16, 1, 7, 2),
+        (True, 162, 2, 3, 3),
+    ],
+)
 def test_reorg(rearrange, reverse, c, h, w, stride):
     """Both of Darknet's orders, values and gradients, to the bit; unused lanes are zero."""
     x = torch.randn(2, c, h, w, requires_grad=True)

@@ -76,7 +76,7 @@ def _row(net, layer, batch, threads, precision):
         return Row(layer.index, "stem", "", "stem", "reads the planar image")
     if taken == "depthwise":
         return Row(layer.index, taken, "" if image else taken, taken, "a filter for each channel")
-    grad_x = "parities" if taken == "direct" and shape.stride[0] == 2 else taken
+    grad_x = "remainders" if taken == "direct" and max(shape.stride) > 1 else taken
     grad_weight = "outer" if taken == "direct" else taken
     why = _packed(shape, taken, fast)
     if shape.groups > 1:
@@ -85,8 +85,6 @@ def _row(net, layer, batch, threads, precision):
 
 
 def _unpacked(layer):
-    if layer.dilation > 1:
-        return f"planar: dilation {layer.dilation}"
     if layer.groups > 1 and layer.activation in NATIVE_ACTIVATIONS:
         return f"planar: {layer.groups} groups of size {layer.size}"
     return f"planar: no packed kernel of size {layer.size}, stride {layer.stride[0]}, " \
@@ -96,7 +94,8 @@ def _unpacked(layer):
 def _packed(shape, taken, fast):
     if taken in ("winograd4", "phases"):
         return f"3 x 3, stride {shape.stride[0]}"
-    if shape.r == 1:
+    geometry = shape.r, shape.s, *shape.padding, *shape.dilation
+    if geometry != (3, 3, 1, 1, 1, 1) or shape.stride not in ((1, 1), (2, 2)):
         return "only direct fits this kernel"
     if not fast:
         return "precision is exact"

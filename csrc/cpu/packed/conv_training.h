@@ -35,15 +35,17 @@ class ConvTraining : public ConvPasses {
     void winograd_by_tiles(Conv call, const Dense& weight, Room& room) const;
     void winograd_by_panels(Conv call, const Dense& weight, Room& room) const;
     void stem(Input x, const float* weight, const View& y, Room& room) const;
-    void strided_grad_x(View dy, const float* weight, View dx, Room& room) const;
-    Conv parity_conv(const View& dy, const float* weight, const View& dx, int odd_h, int odd_w,
-                     Room& room) const;
+    void strided_grad_x(const View& dy, const float* weight, const View& dx, Room& room) const;
+    Conv phase_conv(const View& dy, const float* weight, const View& dx, int row, int column,
+                    Room& room) const;
+    template <class F>
+    void by_images(View x, int border, int most, Room& room, F body) const;
     const float* packed_direct(const Conv& call, const Dense& weight, Room& room) const;
     void direct_grad_weight(GradWeight call, Room& room) const;
     void stem_grad_weight(GradWeight call, Room& room) const;
     void winograd_grad_weight(GradWeight call, Room& room) const;
 
-    Conv conv(const View& x, const View& y, int stride) const;
+    Conv conv(const View& x, const View& y) const;
     Dense dense(const float* weight) const;
     Dense turned(const float* weight) const;
     int count_tiles() const;  // of Winograd, of the whole batch

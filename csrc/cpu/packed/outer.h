@@ -72,7 +72,7 @@ static OuterGrid outer_grid(const GradWeight& a, int count) {
     return best;
 }
 static long outer_size(const GradWeight& a) {
-    return long(a.x.blocks) * V * a.dy.blocks * V * a.size * a.size;
+    return long(a.x.blocks) * V * a.dy.blocks * V * a.kernel_h * a.kernel_w;
 }
 static long grad_weight_sums(const GradWeight& a, int shares) {
     return outer_size(a) * outer_grid(a, shares).row_parts;
@@ -92,25 +92,41 @@ static Chunk next_chunk(const GradWeight& a, int row, int end, int want_rows) {
     return {image, 1, first, least(least(want_rows, h - first), end - row)};
 }
 
+// Of the pixels 0 .. n of dy those for which a tap finds x: 0 <= i * stride + offset < size.
+INLINE Range reached(int n, int stride, int offset, int size) {
+    const int begin = offset < 0 ? least(n, ceil_div(-offset, stride)) : 0;
+    const int end = offset < size ? least(n, ceil_div(size - offset, stride)) : 0;
+    return {begin, most(begin, end)};
+}
+
+// One tap of one block of x with one panel of dy, over a chunk.
+static void outer_tap(const GradWeight& a, const Chunk& chunk, int panel, int block, int r, int s,
+                      OuterCall call) {
+    const int up = chunk.row * a.stride_h - a.pad_h + r * a.dilation_h;
+    const int left = s * a.dilation_w - a.pad_w;
+    const Range rows = reached(chunk.rows, a.stride_h, up, a.x.height);
+    const Range columns = reached(a.dy.width, a.stride_w, left, a.x.width);
+    call.rows = rows.end - rows.begin, call.columns = columns.end - columns.begin;
+    call.dy = pixel(a.dy, chunk.image, 2 * panel, chunk.row + rows.begin, columns.begin);
+    call.x = pixel(a.x, chunk.image, block, up + rows.begin * a.stride_h,
+                   left + columns.begin * a.stride_w);
+    outer_block(call, 2 * panel + 1 < a.dy.blocks);
+}
+
 static void outer_chunk(const GradWeight& a, const Chunk& chunk, Range panels, Range blocks,
                         float* sums, bool resume) {
-    const int taps = a.size * a.size;
+    const int taps = a.kernel_h * a.kernel_w;
     OuterCall call{};
-    call.x_step = long(a.stride) * V, call.x_row = a.stride * a.x.row, call.x_image = a.x.image;
+    call.x_step = long(a.stride_w) * V, call.x_row = a.stride_h * a.x.row;
+    call.x_image = a.x.image;
     call.dy_row = a.dy.row, call.dy_image = a.dy.image, call.dy_block = a.dy.block;
-    call.images = chunk.images, call.rows = chunk.rows, call.columns = a.dy.width;
-    call.resume = resume;
+    call.images = chunk.images, call.resume = resume;
     for (int panel = panels.begin; panel < panels.end; ++panel) {
-        const bool wide = 2 * panel + 1 < a.dy.blocks;
-        const int width = (1 + wide) * V;
-        call.dy = pixel(a.dy, chunk.image, 2 * panel, chunk.row, 0);
+        const int width = V * least(2, a.dy.blocks - 2 * panel);
         for (int block = blocks.begin; block < blocks.end; ++block) {
             call.sums = sums + (long(panel) * 2 * a.x.blocks * V + long(block) * width) * V * taps;
-            for (int t = 0; t < taps; ++t, call.sums += V * width) {
-                call.x = pixel(a.x, chunk.image, block, chunk.row * a.stride - a.pad + t / a.size,
-                               t % a.size - a.pad);
-                outer_block(call, wide);
-            }
+            for (int t = 0; t < taps; ++t, call.sums += V * width)
+                outer_tap(a, chunk, panel, block, t / a.kernel_w, t % a.kernel_w, call);
         }
     }
 }
@@ -125,7 +141,8 @@ static void grad_weight(const GradWeight& a, const Share& share) {
     const Range rows = part(a.dy.images * a.dy.height, r, grid.row_parts);
     float* sums = a.sums + r * outer_size(a);
     const int streams = blocks.end - blocks.begin + 2 * (panels.end - panels.begin);
-    const long pixels = most(int(a.caches.l2 / 2 / (4L * V * streams)), a.size == 1 ? 192 : 512);
+    const long pixels =
+        most(int(a.caches.l2 / 2 / (4L * V * streams)), a.kernel_h * a.kernel_w == 1 ? 192 : 512);
     const int want_rows = most(1, int(pixels / a.dy.width));
     for (int row = rows.begin; row < rows.end;) {
         const Chunk chunk = next_chunk(a, row, rows.end, want_rows);
@@ -135,7 +152,7 @@ static void grad_weight(const GradWeight& a, const Share& share) {
 }
 
 static void grad_weight_collect(const GradWeight& a, int shares, const Share& share) {
-    const int parts = outer_grid(a, shares).row_parts, taps = a.size * a.size;
+    const int parts = outer_grid(a, shares).row_parts, taps = a.kernel_h * a.kernel_w;
     const long size = outer_size(a);
     const Range units = part(ceil_div(a.dy.blocks, 2) * a.x.blocks, share.index, share.count);
     for (int unit = units.begin; unit < units.end; ++unit) {

@@ -1,5 +1,5 @@
-// Gradients of pools and enlargements, sums, and the four maps of a stride-2 convolution's
-// gradient.
+// Gradients of pools and enlargements, sums, and the maps that a strided convolution's gradient is
+// made of.
 
 // dx of the rows that one window row touches: of equal values the first of the window, row by row,
 // gets the gradient, as in the planar kernels.
@@ -74,18 +74,18 @@ static void block_sums(const Copy& a, const Share& share) {
     });
 }
 
-// maps[2 * (row parity) + column parity]
-static void interleave(const View maps[4], const View& y, const Share& share) {
+static void interleave(const Interleaved& a, const Share& share) {
+    const View& y = a.y;
     zero_border(y, share);
     with_stores(y, [&](auto stores) __attribute__((always_inline)) {
         each_row(y, share, [&](int image, int block, int h) __attribute__((always_inline)) {
             float* out = pixel(y, image, block, h, 0);
-            const View& even = maps[2 * (h % 2)];
-            const float* a = pixel(even, image, block, h / 2, 0);
-            for (int w = 0; w < y.width; w += 2, a += V) stores.put(out + long(w) * V, load(a));
-            if (y.width < 2) return;
-            const float* b = pixel(maps[2 * (h % 2) + 1], image, block, h / 2, 0);
-            for (int w = 1; w < y.width; w += 2, b += V) stores.put(out + long(w) * V, load(b));
+            for (int first = 0; first < least(a.stride_w, y.width); ++first) {
+                const View& map = a.maps[h % a.stride_h * a.stride_w + first];
+                const float* x = map.data ? pixel(map, image, block, h / a.stride_h, 0) : nullptr;
+                for (int w = first; w < y.width; w += a.stride_w, x += x ? V : 0)
+                    stores.put(out + long(w) * V, x ? load(x) : vec{});
+            }
         });
     });
 }

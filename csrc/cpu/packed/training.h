@@ -7,10 +7,10 @@
 
 namespace yolo::packed {
 
-// A dense (K, C, size, size) weight as one convolution needs it: element (output o, input i, tap t)
+// A dense (K, C, r, s) weight as one convolution needs it: element (output o, input i, tap t)
 // lies at data[o * output_step + i * input_step + taps[t]]. The gradient by the input is the
 // convolution with outputs and inputs exchanged and taps in another order.
-constexpr int MOST_TAPS = 49;  // of a dense convolution
+constexpr int MOST_TAPS = 121;  // of a dense convolution
 struct Dense {
     const float* data;
     int outputs, inputs, tap_count;
@@ -24,13 +24,22 @@ struct GradWeight {
     View x, dy;
     Planar image;  // what a stem reads instead of x
     float* sums;
-    float* grad;  // dense (K, C, size, size)
-    int filters, channels, size, stride, pad;
+    float* grad;  // dense (K, C, r, s)
+    int filters, channels;
+    int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
     Caches caches;
     // Winograd only: tiles transformed at a time, the first of them, and the transformed tiles
     int tiles, first_tile;
     Mosaic mosaic;
     float *x_tiles, *dy_tiles;
+};
+
+// A map y put together of others: pixel (h, w) is that of maps[h % stride_h * stride_w + w %
+// stride_w] at (h / stride_h, w / stride_w), or zero where that map has no data.
+struct Interleaved {
+    const View* maps;
+    View y;
+    int stride_h, stride_w;
 };
 
 // One channel's value of each array is at its physical index.
@@ -100,8 +109,7 @@ struct TrainingKernels {
     void (*stem_grad_weight_collect)(const GradWeight&, int shares);
     void (*winograd_grad_tiles)(const GradWeight&, const Share&);
     void (*winograd_grad_weight)(const GradWeight&, bool resume, bool last, const Share&);
-    // maps of even and odd columns of the even rows, then of the odd rows -> one map
-    void (*interleave)(const View maps[4], const View& y, const Share&);
+    void (*interleave)(const Interleaved&, const Share&);
     void (*depthwise_forward)(const Depthwise&, const Share&);
     void (*depthwise_backward)(const Depthwise&, const Share&);
     void (*moments)(const Norm&, const Share&);

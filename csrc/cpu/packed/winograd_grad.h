@@ -75,7 +75,7 @@ static void dy_tile(F f, const View& dy, const TilePlace& at, int block, float* 
 
 template <class Body>
 INLINE void with_grad_filtering(const GradWeight& a, Body body) {
-    a.stride == 2 ? body(Phases<false>{}) : body(Transform<4>{});
+    a.stride_h == 2 ? body(Phases<false>{}) : body(Transform<4>{});
 }
 
 // Tiles first_tile .. first_tile + tiles of x and dy, transformed: [product][block][tile][V]
