@@ -105,16 +105,17 @@ void bind_pointwise(py::module_& m) {
     using unlocked = py::call_guard<py::gil_scoped_release>;
     m.def(
         "pointwise",
-        [](const Size& s, Given a, Given b, bool multiply, bool broadcast, Activation f, Address y,
+        [](const Size& s, Given a, Given b, bool multiply, int spread, Activation f, Address y,
            int threads) {
-            pointwise(choose(), s, at(a), at(b), multiply, broadcast, f, at(y), threads);
+            pointwise(choose(), s, at(a), at(b), multiply, Spread(spread), f, at(y), threads);
         },
         unlocked());
     m.def(
         "product_grad",
-        [](const Size& s, Given a, Given b, bool broadcast, Given dy, Address da, Address db,
+        [](const Size& s, Given a, Given b, int spread, Given dy, Address da, Address db,
            int threads) {
-            product_grad(choose(), s, at(a), at(b), broadcast, at(dy), at(da), at(db), threads);
+            product_grad(choose(), s, at(a), at(b), Spread(spread), at(dy), at(da), at(db),
+                         threads);
         },
         unlocked());
     m.def(
@@ -202,11 +203,11 @@ void bind_training(py::module_& m) {
         unlocked());
     m.def(
         "sum",
-        [](const Size& s, const std::vector<std::tuple<Address, long, int, int>>& given, Address y,
-           long y_image, int threads) {
+        [](const Size& s, const std::vector<std::tuple<Address, long, int, int, Address>>& given,
+           Address y, long y_image, int threads) {
             std::vector<SumTerm> terms;
-            for (const auto& [x, image, channels, first] : given)
-                terms.push_back({{at(x), image}, channels, first});
+            for (const auto& [x, image, channels, first, factor] : given)
+                terms.push_back({{at(x), image}, channels, first, at(factor)});
             sum(choose(), s, terms, {at(y), y_image}, threads);
         },
         unlocked());

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from tests.ops.test_packed_spatial import level, same  # noqa: F401
 from yolo.ops import activate, avgpool, maxpool2d, multiply, packed, unpack
-from yolo.ops.packed_pointwise import add_act, drop
+from yolo.ops.packed_pointwise import add_act, drop, weighted_sum
 
 FUNCTIONS = {
     "linear": lambda x: x * 1,
@@ -68,6 +68,48 @@ def test_product():
 def test_a_factor_for_each_channel():
     x, y = image(3, 18, 6, 7), image(3, 18, 1, 1)
     same(unpack(multiply(packed.pack(x), packed.pack(y))), x * y, (x, y), 1e-5)
+
+
+@pytest.mark.parametrize("c, h, w", [(18, 6, 7), (5, 3, 1), (48, 5, 4), (3, 1, 1)])
+def test_a_factor_for_each_pixel(c, h, w):
+    """As scale_wh=1 has it. The lanes that no channel has, here NaN, count for nothing."""
+    x, y = image(3, c, h, w), image(3, 1, h, w)
+    wide = packed.pack(x)
+    if c % packed.lanes():
+        wide.data.data[:, -1, ..., c % packed.lanes() :] = torch.nan
+    same(unpack(multiply(wide, packed.pack(y))), x * y, (x, y), 1e-5)
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_weighted_sum(each):
+    """Sources of as many channels, of fewer and of more, the second one a concatenation."""
+    xs = [image(2, c, 5, 3) for c in (48, 48, 32, 64)]
+    factors = torch.randn(4, 48 if each else 1, requires_grad=True)
+    halves = [packed.pack(t) for t in xs[1].split([16, 32], 1)]
+    ours = [packed.pack(xs[0]), packed.join(halves), *map(packed.pack, xs[2:])]
+    wide = [t.double() for t in xs]
+    wide[2], wide[3] = F.pad(wide[2], (0, 0, 0, 0, 0, 16)), wide[3][:, :48]
+    wanted = sum(x * f.double()[:, None, None] for x, f in zip(wide, factors, strict=True))
+    same(unpack(weighted_sum(ours, factors)).double(), wanted, (*xs, factors), 1e-5)
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_sums_are_the_same_for_any_threads(threads):
+    def run(count):
+        torch.manual_seed(0)
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        try:
+            x, y, pixel = image(3, 37, 9, 8), image(3, 37, 9, 8), image(3, 1, 9, 8)
+            factors = torch.randn(2, 37, requires_grad=True)
+            total = weighted_sum([packed.pack(x), packed.pack(y)], factors)
+            total = unpack(multiply(total, packed.pack(pixel)))
+            grads = torch.autograd.grad(total.square().sum(), (x, y, factors, pixel))
+            return [total, *grads]
+        finally:
+            torch.set_num_threads(before)
+
+    assert all(torch.equal(a, b) for a, b in zip(run(1), run(threads), strict=True))
 
 
 def test_product_with_a_constant_and_with_a_concatenation():

@@ -31,7 +31,7 @@ class ScaleChannels(Layer):
 
     @property
     def packs(self):
-        return not self.scale_wh and self.activation in NATIVE_ACTIVATIONS
+        return self.activation in NATIVE_ACTIVATIONS
 
     def forward(self, x, source):
         return activate(multiply(source, x), self.activation)

@@ -50,12 +50,13 @@ class Shortcut(Layer):
     @property
     def packs(self):
         fits = all(packed.can_match(c, self.out_shape[0]) for c, _, _ in self.in_shapes)
-        return fits and self.weight is None and self.activation in NATIVE_ACTIVATIONS
+        return fits and self.activation in NATIVE_ACTIVATIONS
 
     @property
     def writes(self):
         plain = all(shape == self.out_shape for shape in self.in_shapes)
-        return Pending if self.packs and plain and self.activation == "linear" else ()
+        unweighted = self.weight is None and self.activation == "linear"
+        return Pending if self.packs and plain and unweighted else ()
 
     def forward(self, x, *sources):
         sources = [_sampled(source, x) for source in sources]
@@ -63,13 +64,7 @@ class Shortcut(Layer):
             for source in sources[:-1]:
                 x = _add(x, source)
             return _add_act(x, sources[-1], self.activation)
-        weight = self.weight.view(len(self.sources), -1)
-        factors = _Normalise.apply(weight, self.normalization).to(x.dtype)[:, None, :, None, None]
-        x = x * factors[0]
-        for source, factor in zip(sources, factors[1:], strict=True):
-            channels = min(source.shape[1], factor.shape[1]) if factor.shape[1] > 1 else None
-            x = _add(x, source[:, :channels] * factor[:, :channels])
-        return activate(x, self.activation)
+        return activate(_weighted_sum([x, *sources], self.factors()), self.activation)
 
     def factors(self):
         """a of each source: (sources, channels), or (sources, 1) for all channels."""
@@ -120,6 +115,19 @@ def _add(x, source):
     if channels == x.shape[1]:
         return x + source[:, :channels]
     return torch.cat([x[:, :channels] + source, x[:, channels:]], 1)
+
+
+def _weighted_sum(inputs, factors):
+    """a0 x0 + a1 x1 + ..., factors being (inputs, channels) or (inputs, 1)."""
+    x, *sources = inputs
+    if isinstance(x, Packed):
+        return packed_pointwise.weighted_sum(inputs, factors)
+    factors = factors.to(x.dtype)[:, None, :, None, None]
+    x = x * factors[0]
+    for source, factor in zip(sources, factors[1:], strict=True):
+        channels = min(source.shape[1], factor.shape[1]) if factor.shape[1] > 1 else None
+        x = _add(x, source[:, :channels] * factor[:, :channels])
+    return x
 
 
 class _Normalise(torch.autograd.Function):

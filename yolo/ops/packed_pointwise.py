@@ -1,6 +1,7 @@
 """Products and activations of packed tensors (packed.py), pixel by pixel.
 
-multiply(x, y)       x * y, y of x's size or one pixel (n, c, 1, 1) of each image
+multiply(x, y)       x * y, y of x's size, one pixel (n, c, 1, 1) or one channel (n, 1, h, w)
+weighted_sum         a0 x0 + a1 x1 + ..., a factor for each channel
 activate(x, name)    f(x)
 add_act(x, y, name)  f(x + y)
 """
@@ -12,18 +13,31 @@ from .grad import first_order
 from .native import activation_codes, library, threads
 from .packed import Packed
 from .packed_recipe import read
-from .packed_sum import images
+from .packed_sum import images, write_sum
 
 # Those whose slope at x can be told from f(x): their sum need not be kept
 TOLD_FROM_VALUE = ("linear", "leaky", "relu", "relu6", "ramp")
+NOT, PIXEL, CHANNEL = range(3)  # how a factor is spread over what it multiplies
 
 
 def multiply(x, y):
-    """Product of two tensors or of two Packed, then y of x's shape or (n, c, 1, 1)."""
+    """Product of two tensors or of two Packed, y of x's shape, (n, c, 1, 1) or (n, 1, h, w)."""
     if not isinstance(x, Packed):
         return x * y
-    data = _Multiply.apply(x.data, y.data, tuple(x.shape), x.kept(), y.kept())
+    spread = NOT if x.shape == y.shape else CHANNEL if x.shape[2:] == y.shape[2:] else PIXEL
+    data = _Multiply.apply(x.data, y.data, tuple(x.shape), spread, x.kept(), y.kept())
     return Packed(data, x.channels)
+
+
+def weighted_sum(xs, factors):
+    """Sum of Packed, xs[i] times factors[i] (c) or (1); those of fewer channels than the first one
+    count where they have any."""
+    n, c = xs[0].shape[:2]
+    xs = [packed.match(x, c) if x.channels > c else x for x in xs]
+    factors = [f[: x.channels].expand(x.channels) for x, f in zip(xs, factors, strict=True)]
+    pixels = [packed.pack(f.expand(n, 1, 1, -1).transpose(1, 3)).data for f in factors]
+    sizes, recipes = [tuple(x.shape) for x in xs], [x.kept() for x in xs]
+    return Packed(_WeightedSum.apply(sizes, recipes, *[x.data for x in xs], *pixels), c)
 
 
 def activate(x, name):
@@ -49,12 +63,11 @@ def drop(x, probability):
 
 class _Multiply(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, y, size, x_recipe, y_recipe):
-        ctx.broadcast = x.shape != y.shape
+    def forward(ctx, x, y, size, spread, x_recipe, y_recipe):
         (x, x_at), (y, y_at), product = _read(x), _read(y), packed_memory.empty(*size)
-        after = True, ctx.broadcast, activation_codes()["linear"], product.data_ptr(), threads()
+        after = True, spread, activation_codes()["linear"], product.data_ptr(), threads()
         library().packed.pointwise(size, x_at, y_at, *after)
-        ctx.size, ctx.recipes = size, (x_recipe.how, y_recipe.how, len(x_recipe.tensors))
+        ctx.how, ctx.recipes = (size, spread), (x_recipe.how, y_recipe.how, len(x_recipe.tensors))
         ctx.save_for_backward(*x_recipe.tensors, *y_recipe.tensors)
         return product
 
@@ -62,16 +75,43 @@ class _Multiply(torch.autograd.Function):
     @first_order("multiply")
     def backward(ctx, grad):
         (x_how, y_how, count), kept = ctx.recipes, ctx.saved_tensors
-        x, x_at = _read(read(x_how, kept[:count]))
-        y, y_at = _read(read(y_how, kept[count:]))
-        grad, grad_at = _read(grad)
-        grad_x = packed_memory.empty_data(x.shape)
-        grad_y = packed_memory.empty_data(y.shape) if ctx.needs_input_grad[1] else None
-        results = grad_x.data_ptr(), 0 if grad_y is None else grad_y.data_ptr()
-        library().packed.product_grad(
-            ctx.size, x_at, y_at, ctx.broadcast, grad_at, *results, threads()
-        )
-        return grad_x, grad_y, None, None, None
+        x, y = read(x_how, kept[:count]), read(y_how, kept[count:])
+        return *_product_grad(*ctx.how, x, y, grad, ctx.needs_input_grad[1]), *[None] * 4
+
+
+def _product_grad(size, spread, x, y, grad, wants_y):
+    """Gradients of x * y by x and, if wanted, by y."""
+    (x, x_at), (y, y_at), (grad, grad_at) = _read(x), _read(y), _read(grad)
+    grad_x = packed_memory.empty_data(x.shape)
+    grad_y = packed_memory.empty_data(y.shape) if wants_y else None
+    results = grad_x.data_ptr(), grad_y.data_ptr() if wants_y else 0
+    library().packed.product_grad(size, x_at, y_at, spread, grad_at, *results, threads())
+    return grad_x, grad_y
+
+
+class _WeightedSum(torch.autograd.Function):
+    """Of xs and as many factors (n, c, 1, 1), all of them data of Packed."""
+
+    @staticmethod
+    def forward(ctx, sizes, recipes, *tensors):
+        count = len(sizes)
+        xs, factors = tensors[:count], tensors[count:]
+        y = packed_memory.empty(*sizes[0])
+        write_sum(y, [(0, x) for x in xs], factors)
+        ctx.sizes, ctx.hows = sizes, [(recipe.how, len(recipe.tensors)) for recipe in recipes]
+        ctx.save_for_backward(*factors, *[t for recipe in recipes for t in recipe.tensors])
+        return y
+
+    @staticmethod
+    @first_order("weighted_sum")
+    def backward(ctx, grad):
+        count, grads = len(ctx.sizes), []
+        factors, kept = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        for size, (how, mine), factor in zip(ctx.sizes, ctx.hows, factors, strict=True):
+            x, kept = read(how, kept[:mine]), kept[mine:]
+            part = grad[:, : x.shape[1]]
+            grads.append(_product_grad(size, PIXEL, x, factor, part, ctx.needs_input_grad[-1]))
+        return None, None, *[g for g, _ in grads], *[g for _, g in grads]
 
 
 class _Drop(torch.autograd.Function):
@@ -112,7 +152,7 @@ class _AddAct(torch.autograd.Function):
     def forward(ctx, x, y, size, name):
         (x, x_at), (y, y_at), out = _read(x), _read(y), packed_memory.empty(*size)
         ctx.how = size, activation_codes()[name]
-        after = False, False, ctx.how[1], out.data_ptr(), threads()
+        after = False, NOT, ctx.how[1], out.data_ptr(), threads()
         library().packed.pointwise(size, x_at, y_at, *after)
         ctx.save_for_backward(out)
         return out

@@ -13,10 +13,15 @@ def images(data):
     return data, data.stride(0)
 
 
-def write_sum(y, terms):
-    """Sum of terms (first block, data) into y, which may be a slice; 0 where no term reaches."""
+def write_sum(y, terms, factors=None):
+    """Sum of terms (first block, data) into y, which may be a slice; 0 where no term reaches.
+    factors: data of (n, c, 1, 1) for each term, times whose pixel it counts."""
     n, blocks, rows, columns, v = y.shape
     size = n, blocks * v, rows - 2 * packed_memory.BORDER, columns - 2 * packed_memory.BORDER
     terms = [(first, *images(data)) for first, data in terms]
-    parts = [(x.data_ptr(), step, x.shape[1] * v, first) for first, x, step in terms]
+    at = [f.data_ptr() for f in factors] if factors else [0] * len(terms)
+    parts = [
+        (x.data_ptr(), step, x.shape[1] * v, first, factor)
+        for (first, x, step), factor in zip(terms, at, strict=True)
+    ]
     library().packed.sum(size, parts, y.data_ptr(), y.stride(0), threads())

@@ -75,10 +75,15 @@ struct Pool {
     int before_h, before_w;  // how far the first window starts above and left of the image
 };
 
-// y = activation(a * b) or activation(a + b); b may be one pixel per image (broadcast = true)
+// How b is spread over a: not at all, its one pixel over the whole map, or its only channel over
+// all channels.
+enum class Spread { none, pixel, channel };
+
+// y = activation(a * b) or activation(a + b)
 struct Pointwise {
     View a, b, y;
-    bool multiply, broadcast;
+    bool multiply;
+    Spread spread;
     Activation activation;
 };
 

@@ -244,7 +244,8 @@ void Plan::average_pool(Slice x, Slice y) {
 
 void Plan::pointwise(Slice a, Slice b, Slice y, bool multiply, bool broadcast,
                      Activation activation) {
-    const Pointwise call{view(a), view(b), view(y), multiply, broadcast, activation};
+    const Pointwise call{
+        view(a), view(b), view(y), multiply, broadcast ? Spread::pixel : Spread::none, activation};
     require(same_size(call.a, call.y) && call.b.blocks == call.y.blocks &&
                 (broadcast ? call.b.height == 1 && call.b.width == 1 : same_size(call.b, call.y)),
             "pointwise operands differ in shape");

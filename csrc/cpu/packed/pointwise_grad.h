@@ -39,7 +39,7 @@ static void equal_product_grad(const Product& a, const Share& share) {
 }
 
 // Row sums first: shorter chains round less.
-static void broadcast_product_grad(const Product& a, const Share& share) {
+static void pixel_product_grad(const Product& a, const Share& share) {
     const Range planes = part(a.da.images * a.da.blocks, share.index, share.count);
     for (int p = planes.begin; p < planes.end; ++p) {
         const int image = p / a.da.blocks, block = p % a.da.blocks;
@@ -62,10 +62,45 @@ static void broadcast_product_grad(const Product& a, const Share& share) {
     }
 }
 
+// Lanes 0 .. n of v, zeros after them.
+INLINE vec first_lanes(vec v, int n) {
+    for (int c = n; c < V; ++c) v[c] = 0.f;
+    return v;
+}
+
+// Row by row: the row of db holds the sums over blocks until its lanes are added up.
+static void channel_product_grad(const Product& a, const Share& share) {
+    const Range rows = part(a.da.images * a.da.height, share.index, share.count);
+    for (int i = rows.begin; i < rows.end; ++i) {
+        const int image = i / a.da.height, h = i % a.da.height, width = a.da.width;
+        const float* factor = pixel(a.b, image, 0, h, 0);
+        float* db = a.db.data ? pixel(a.db, image, 0, h, 0) : nullptr;
+        for (int block = 0; block < a.da.blocks; ++block) {
+            const float* x = pixel(a.a, image, block, h, 0);
+            const float* dy = pixel(a.dy, image, block, h, 0);
+            float* da = pixel(a.da, image, block, h, 0);
+            const int lanes = least(V, a.channels - block * V);
+            for (int w = 0; w < width; ++w) {
+                const vec g = load(dy + w * V);
+                store(da + w * V, g * splat(factor[w * V]));
+                if (!db) continue;
+                const vec product = g * load(x + w * V), before = block ? load(db + w * V) : vec{};
+                store(db + w * V, before + (lanes < V ? first_lanes(product, lanes) : product));
+            }
+        }
+        for (int w = 0; db && w < width; ++w) {
+            float sum = 0.f;
+            for (int c = 0; c < V; ++c) sum += db[w * V + c];
+            store(db + w * V, first_lanes(splat(sum), 1));
+        }
+    }
+}
+
 static void product_grad(const Product& a, const Share& share) {
     zero_border(a.da, share);
     if (a.db.data) zero_border(a.db, share);
-    a.broadcast ? broadcast_product_grad(a, share) : equal_product_grad(a, share);
+    if (a.spread == Spread::channel) return channel_product_grad(a, share);
+    a.spread == Spread::pixel ? pixel_product_grad(a, share) : equal_product_grad(a, share);
 }
 
 // Every pixel has the same share of its channel's mean.

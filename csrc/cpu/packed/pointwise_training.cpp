@@ -17,29 +17,35 @@ View view(const Kernels& kernels, const Size& s, Input x) {
 Size pixel_of(const Size& s) {
     return {s[0], s[1], 1, 1};
 }
+// Of what is spread over a tensor of the size s.
+Size size_of(Spread spread, const Size& s) {
+    if (spread == Spread::channel) return {s[0], 1, s[2], s[3]};
+    return spread == Spread::pixel ? pixel_of(s) : s;
+}
 
 }  // namespace
 
 void pointwise(const Kernels& kernels, const Size& size, Input a, Input b, bool multiply,
-               bool broadcast, Activation activation, float* y, int threads) {
+               Spread spread, Activation activation, float* y, int threads) {
     const Pointwise call{view(kernels, size, a),
-                         view(kernels, broadcast ? pixel_of(size) : size, b),
+                         view(kernels, size_of(spread, size), b),
                          view(kernels, size, y),
                          multiply,
-                         broadcast,
+                         spread,
                          activation};
     share(threads, [&](const Share& s) { kernels.pointwise(call, s); });
 }
 
-void product_grad(const Kernels& kernels, const Size& size, Input a, Input b, bool broadcast,
+void product_grad(const Kernels& kernels, const Size& size, Input a, Input b, Spread spread,
                   Input dy, float* da, float* db, int threads) {
-    const Size of_b = broadcast ? pixel_of(size) : size;
+    const Size of_b = size_of(spread, size);
     const Product call{view(kernels, size, a),
                        view(kernels, of_b, b),
                        view(kernels, size, dy),
                        view(kernels, size, da),
                        db ? view(kernels, of_b, db) : View{},
-                       broadcast};
+                       spread,
+                       size[1]};
     share(threads, [&](const Share& s) { kernels.training->product_grad(call, s); });
 }
 

@@ -5,11 +5,11 @@
 
 namespace yolo::packed {
 
-// y = f(a * b) or f(a + b); b is of a's size, or one pixel of each image.
+// y = f(a * b) or f(a + b), b being spread over a, whose size is given.
 void pointwise(const Kernels& kernels, const Size& size, Input a, Input b, bool multiply,
-               bool broadcast, Activation activation, float* y, int threads);
+               Spread spread, Activation activation, float* y, int threads);
 // The gradients of y = a * b; db may be null.
-void product_grad(const Kernels& kernels, const Size& size, Input a, Input b, bool broadcast,
+void product_grad(const Kernels& kernels, const Size& size, Input a, Input b, Spread spread,
                   Input dy, float* da, float* db, int threads);
 
 // y = f(x), and dx = dy * f'(x).

@@ -8,12 +8,14 @@ static void pointwise(const Pointwise& a, const Share& share) {
         const int h = i % a.y.height, block = i / a.y.height % a.y.blocks;
         const int image = i / a.y.height / a.y.blocks;
         const elem* pa = pixel(a.a, image, block, h, 0);
-        const elem* pb = pixel(a.b, image, block, a.broadcast ? 0 : h, 0);
+        const bool channel = a.spread == Spread::channel, one = a.spread == Spread::pixel;
+        const elem* pb = pixel(a.b, image, channel ? 0 : block, one ? 0 : h, 0);
         elem* y = pixel(a.y, image, block, h, 0);
-        const int step = a.broadcast ? 0 : V;
+        const int step = one ? 0 : V;
         with_activation(a.activation, [&](auto tag) __attribute__((always_inline)) {
             for (int w = 0; w < a.y.width; ++w) {
-                const vec u = load(pa + w * V), v = load(pb + w * step);
+                const vec u = load(pa + w * V);
+                const vec v = channel ? splat(widen(pb[w * V])) : load(pb + w * step);
                 store(y + w * V, activate<decltype(tag)::value>(a.multiply ? u * v : u + v));
             }
         });

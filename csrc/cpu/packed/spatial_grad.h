@@ -99,7 +99,12 @@ INLINE void sum_vectors(const Term* terms, int count, const View& y, int image, 
         const int from = block - terms[t].first;
         if (from < 0 || from >= terms[t].x.blocks) continue;
         const float* x = pixel(terms[t].x, image, from, 0, 0) + offset;
-        UNROLL for (int i = 0; i < N; ++i) acc[i] += load(x + i * V);
+        if (terms[t].factor.data) {
+            const vec factor = load(pixel(terms[t].factor, image, from, 0, 0));
+            UNROLL for (int i = 0; i < N; ++i) acc[i] += factor * load(x + i * V);
+        } else {
+            UNROLL for (int i = 0; i < N; ++i) acc[i] += load(x + i * V);
+        }
     }
     float* out = pixel(y, image, block, 0, 0) + offset;
     UNROLL for (int i = 0; i < N; ++i) stores.put(out + i * V, acc[i]);

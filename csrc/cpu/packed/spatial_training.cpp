@@ -98,8 +98,11 @@ void reorg(const Kernels& kernels, const Size& small, const std::array<int, 4>& 
 void sum(const Kernels& kernels, const Size& size, const std::vector<SumTerm>& terms, Output y,
          int threads) {
     std::vector<Term> parts;
-    for (const SumTerm& t : terms)
-        parts.push_back({view(kernels, {size[0], t.channels, size[2], size[3]}, t.x), t.first});
+    for (const SumTerm& t : terms) {
+        const View x = view(kernels, {size[0], t.channels, size[2], size[3]}, t.x);
+        const Size pixel{size[0], t.channels, 1, 1};
+        parts.push_back({x, t.factor ? view(kernels, pixel, t.factor) : View{}, t.first});
+    }
     const View out = view(kernels, size, Input{y.data, y.image});
     share(threads,
           [&](const Share& s) { kernels.training->sum(parts.data(), int(parts.size()), out, s); });

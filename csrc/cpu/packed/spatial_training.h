@@ -34,10 +34,12 @@ void block_sums(const Kernels& kernels, const Size& size, int scale, float gain,
 void reorg(const Kernels& kernels, const Size& small, const std::array<int, 4>& walk, bool to_small,
            Input x, float* y, int threads);
 
-// A part of a sum: so many channels that begin at channel block `first` of the result.
+// A part of a sum: so many channels that begin at channel block `first` of the result, times a
+// factor of each, a pixel of each image (null: 1).
 struct SumTerm {
     Input x;
     int channels, first;
+    const float* factor;
 };
 void sum(const Kernels& kernels, const Size& size, const std::vector<SumTerm>& terms, Output y,
          int threads);

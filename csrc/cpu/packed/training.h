@@ -68,11 +68,12 @@ struct Slope {
     Activation activation;
 };
 
-// The gradients of y = a * b: da = dy * b and, where it has data, db = dy * a; b may be one pixel
-// of each image, for which db is the sum over the map.
+// The gradients of y = a * b: da = dy * b and, where it has data, db = dy * a, summed over what b
+// is spread over. a has so many planar channels.
 struct Product {
     View a, b, dy, da, db;
-    bool broadcast;
+    Spread spread;
+    int channels;
 };
 
 // y = x * factor where a random number of 24 bits is at least `threshold`, 0 elsewhere. The number
@@ -92,9 +93,10 @@ struct Reorg {
     int small_channels, channels, height, width, stride;
 };
 
-// Channel blocks first .. first + x.blocks of a sum.
+// Channel blocks first .. first + x.blocks of a sum; factor: of x's channels, a pixel of each
+// image, 1 without data.
 struct Term {
-    View x;
+    View x, factor;
     int first;
 };
 
