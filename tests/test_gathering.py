@@ -5,7 +5,7 @@ import torch
 
 from yolo import ops
 from yolo.cfg import parse
-from yolo.gathering import gathered
+from yolo.gathering import gathered, gathered_packed
 from yolo.network import Network
 from yolo.ops import packed
 
@@ -45,8 +45,18 @@ def gradients(net, x):
 
 
 def test_only_what_all_sources_can_be_written_to(net):
-    places = {source: (layer.index, i) for source, (layer, i) in gathered(net.layers).items()}
+    places = {
+        source: (layer.index, i) for source, (layer, i) in gathered_packed(net.layers).items()
+    }
     assert places == {1: (2, 0), 0: (2, 1), 7: (9, 0), 8: (9, 1)}
+
+
+def test_a_source_belongs_to_the_first_that_reads_it(net):
+    places = {source: (layer.index, i) for source, (layer, i) in gathered(net.layers).items()}
+    assert places == {
+        **{1: (2, 0), 0: (2, 1), 2: (10, 1), 5: (6, 0), 4: (6, 1)},
+        **{7: (9, 0), 8: (9, 1), 9: (10, 0), 3: (10, 2), 6: (10, 3)},
+    }
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -54,7 +64,7 @@ def test_same_gradients(net, again):
     net.checkpoint_activations = again
     x = torch.rand(2, 3, 16, 16)
     ours = gradients(net, x)
-    net._gathered = {}
+    net._gathered = {}, {}
     for mine, wanted in zip(ours, gradients(net, x), strict=True):
         assert torch.equal(mine, wanted) and mine.isfinite().all()
 

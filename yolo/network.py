@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from .cfg import suggestion
-from .gathering import Places, gathered
+from .gathering import Places, gathered, gathered_packed
 from .layers import ABSENT, LAYERS, Place
 from .layers.layer import check_outputs, times
 from .loss.filters import delta_filters
-from .ops import Packed, layout, unpack
+from .ops import Packed, Unwritten, layout, unpack
 from .ops.packed import pack
 from .options import NetOptions
 from .stretches import run_again, stretches
@@ -135,7 +135,7 @@ class Network(nn.Module):
             self._drop[reader].append(source)
         self._readers = Counter(s for layer in self.layers for s in layer.sources)
         self._unread = {layer.index for layer in self.layers} - set(last_reader)
-        self._gathered = gathered(self.layers)
+        self._gathered = gathered(self.layers), gathered_packed(self.layers)
 
     def _freeze(self):
         """stopbackward and train_only_bn hold for every layer up to the one that has them."""
@@ -185,14 +185,17 @@ class Network(nn.Module):
     def advance(self, layers, outputs, keep, visit=None):
         """Runs some layers: `outputs` loses what is read no more, and gains what they give. keep
         and visit: as of _run."""
-        places = Places(self._gathered)
+        places = Places(layers, *self._gathered)
         for layer in layers:
             inputs = _readable(layer, [outputs[source] for source in layer.sources])
             made = visit(layer, inputs) if visit else None
             if layer.index in keep or layer.index not in self._unread:
-                y = self._step(layer, inputs, places(layer, inputs)) if made is None else made
-                plain = isinstance(y, Tensor)
-                outputs[layer.index] = y if plain else y.expect(self._readers[layer.index])
+                if made is None:
+                    made = self._step(layer, inputs, places.given(layer, inputs))
+                if isinstance(made, Unwritten):
+                    made.place = places.unwritten(layer)
+                plain = isinstance(made, Tensor)
+                outputs[layer.index] = made if plain else made.expect(self._readers[layer.index])
             for source in self._drop[layer.index]:
                 if source not in keep:
                     del outputs[source]

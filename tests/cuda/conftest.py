@@ -151,7 +151,7 @@ CALLS = {
     "conv2d_grad_weight": ["conv._grad_weight", "pending._grad_weight"],
     "conv2d_statistics": ["pending._conv_statistics"],
     "batch_statistics": ["norm._statistics"],
-    "norm_act_forward": ["norm._forward", "pending._forward"],
+    "norm_act_forward": ["norm._forward"],
     "norm_act_into": ["pending._into"],
     "norm_act_backward": ["norm._backward", "pending._backward"],
     "conv2d_grad_norm_act": ["pending._grad_norm_act"],

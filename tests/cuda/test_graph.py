@@ -7,6 +7,7 @@ import torch
 
 from tests.cuda.stand_in import StandIn
 from tests.cuda.test_joined import CHAIN
+from tests.cuda.test_places import PLACES
 from tests.micro_net import HEAD
 from yolo import ops
 from yolo.__main__ import main
@@ -76,10 +77,11 @@ def train(net, loss, steps, precision="fp32", rate=1e-3):
     return costs
 
 
-def test_training_is_that_without_graphs(gpu):
+@pytest.mark.parametrize("text", [CHAIN, PLACES], ids=["chain", "places"])
+def test_training_is_that_without_graphs(gpu, text):
     """Bit for bit, with every kind of joined layers: losses, weights, rolling statistics; gradients
     add up over mini-batches."""
-    plain, net = build(CHAIN), build(CHAIN)
+    plain, net = build(text), build(text)
     wanted = train(plain, plain.loss, 2, "bf16")
     assert train(net, Graphs(net), 2, "bf16") == wanted
     assert_same(net.state_dict().values(), plain.state_dict().values())

@@ -9,7 +9,7 @@ from tests.micro_net import HEAD
 from tests.ops.oracle import leaf
 from yolo import cfg, ops
 from yolo.network import Network
-from yolo.ops import concat, pending
+from yolo.ops import concat, pending, unwritten
 
 # A chain, a shortcut onto a trunk, a fork read by two convolutions and a route, a pool, an
 # enlargement, concatenations of all kinds, a head.
@@ -148,7 +148,7 @@ def test_gradients_are_taken_with_the_convolution_that_reads(net, monkeypatch):
 def test_parts_are_written_into_their_concatenation(net, monkeypatch):
     """Those with no other reader: a normalised layer in two routes, an enlargement in one."""
     written = []
-    for kind in (concat.Copied, concat.Enlargement, pending.Normed):
+    for kind in (unwritten.Copied, concat.Enlargement, pending.Normed):
 
         def watch(self, y, *inputs, plain=kind.write, name=kind.__name__):
             if not y.is_contiguous():  # a slice

@@ -99,8 +99,10 @@ class Layer(nn.Module):
 
     in_place = False  # whether the input itself is changed, as [dropout] does in Darknet
     packs = False  # whether forward also takes tensors in the layout of the CPU kernels
-    places = False  # whether forward takes an ops.packed_place.Part to write a Packed to: place=
-    gathers = False  # whether it only puts its inputs one after the other along the channels
+    places = False  # whether forward takes an ops.place.Part to write a Packed to: place=
+    # whether it only puts its inputs one after the other along the channels; its forward takes the
+    # ops.place.Whole in which some of them stand: place=
+    gathers = False
     writes = ()  # kinds of ops.Unwritten that forward also takes
     is_output = False  # whether calling the network returns this layer's output
     regions = None  # roi.Regions, where forward gives an output for each of those, not each image

@@ -45,13 +45,13 @@ class Route(Layer):
     def writes(self):
         return Unwritten if self.gathers else ()
 
-    def forward(self, *sources):
+    def forward(self, *sources, place=None):
         if isinstance(sources[0], Packed):
             return packed.join([packed.part(x, self.groups, self.group_id) for x in sources])
         parts = sources
         if self.groups > 1:
             parts = [x.chunk(self.groups, 1)[self.group_id] for x in sources]
-        return parts[0] if len(parts) == 1 else concatenate(parts)
+        return parts[0] if len(parts) == 1 else concatenate(parts, place)
 
     def saved(self):
         return 0

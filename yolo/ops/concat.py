@@ -3,6 +3,7 @@
     y = (part, part, ...)        a part is a tensor, or Unwritten with the concatenation as its only
                                  reader: then its kernel writes into a slice of y
 
+The memory of y is there before it where parts with other readers were written into it: place.py.
 Backward hands each part its slice of the gradient, which kernels read as it lies. Max pools of one
 map are written together (spp.py), and the gradients of them all taken at once.
 """
@@ -16,20 +17,9 @@ from .grad import first_order
 from .operator import result
 from .packed import unpack
 from .spp import Pools, PoolsBesideX
-from .unwritten import Unwritten, begins, needed
+from .unwritten import Copied, Unwritten, begins, needed
 from .upsample import _into as _enlarge_into
 from .upsample import _resize, upsample
-
-
-class Copied(NamedTuple):
-    """A part that is there already."""
-
-    def write(self, y, x):
-        y.copy_(x)
-        return ()
-
-    def gradients(self, grad_y):
-        return (grad_y,)
 
 
 class Enlargement(NamedTuple):
@@ -56,10 +46,13 @@ def enlarge(x, stride, scale):
     return Enlarged((x,), Enlargement(stride, scale), torch.Size((n, c, h * stride, w * stride)))
 
 
-def concatenate(parts):
-    """parts: tensors (n, c, h, w), or Unwritten."""
+def concatenate(parts, place=None):
+    """parts: tensors (n, c, h, w), or Unwritten; place: the place.Whole in which some of them may
+    stand."""
     alone = [isinstance(part, Unwritten) and part.alone for part in parts]
-    if not any(alone) or len({part.dtype for part in parts}) > 1:
+    types = {part.dtype for part in parts}
+    stands = place is not None and place.data is not None and types == {place.data.dtype}
+    if not (stands or any(alone)) or len(types) > 1:
         return torch.cat([unpack(part) for part in parts], 1)
     pieces = [
         Piece(part.how, [i], part.inputs) if writes else Piece(Copied(), [i], (unpack(part),))
@@ -69,7 +62,7 @@ def concatenate(parts):
     channels = [part.shape[1] for part in parts]
     shape = parts[0].shape[0], sum(channels), *parts[0].shape[2:]
     inputs = [t for piece in pieces for t in piece.inputs]
-    return _Concat.apply(pieces, channels, shape, *inputs)
+    return _Concat.apply(pieces, channels, shape, place if stands else None, *inputs)
 
 
 class Piece(NamedTuple):
@@ -98,8 +91,8 @@ def _pooled_together(pieces):
 
 class _Concat(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, pieces, channels, shape, *tensors):
-        y = result(tensors[0], shape)
+    def forward(ctx, pieces, channels, shape, place, *tensors):
+        y = place.take() if place else result(tensors[0], shape)
         parts, kept, counts = y.split(channels, 1), [], []
         for how, at, inputs in pieces:
             found = how.write(*(parts[i] for i in at), *inputs)
@@ -116,7 +109,7 @@ class _Concat(torch.autograd.Function):
         parts, kept, grads = grad_y.split(ctx.channels, 1), cut(ctx.saved_tensors, ctx.counts), []
         for (how, at), given in zip(ctx.pieces, kept, strict=True):
             grads += how.gradients(*(parts[i] for i in at), *given)
-        return None, None, None, *needed(grads, ctx.needs_input_grad[3:])
+        return None, None, None, None, *needed(grads, ctx.needs_input_grad[4:])
 
 
 def cut(items, sizes):

@@ -21,9 +21,9 @@ from .backend import uses_torch
 from .grad import first_order
 from .native import library, threads
 from .packed_memory import BORDER, lanes
-from .packed_place import whole_of
 from .packed_recipe import KEPT, Joined, Recipe, joined
 from .packed_sum import write_sum
+from .place import whole_of
 from .precision import half_type
 from .switch import Switch
 
@@ -36,7 +36,7 @@ class Packed:
     """A packed tensor: data (n, blocks, h + 2, w + 2, V), of which `channels` exist.
 
     recipe: what the data can be made of again where it is part of a concatenation.
-    place: the packed_place.Part that the data is, if it is one.
+    place: the place.Part that the data is, if it is one.
     """
 
     def __init__(self, data, channels, recipe=None, place=None):
@@ -105,6 +105,11 @@ def unpack(x):
 def can_join(channels):
     """Whether packed tensors of so many channels can stand one after the other."""
     return all(c % lanes() == 0 for c in channels[:-1])
+
+
+def blocks(channels):
+    """Sizes along dimension 1 of packed tensors of so many channels."""
+    return [-(-c // lanes()) for c in channels]
 
 
 def can_part(channels, groups):

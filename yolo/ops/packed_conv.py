@@ -40,7 +40,7 @@ def fits(shape, activation, image=False):
 
 
 def conv_bias_act(x, weight, bias, activation, stride, padding, dilation=1, groups=1, place=None):
-    """Packed or planar x -> Packed f(x * weight + bias), written to `place` (packed_place.py)."""
+    """Packed or planar x -> Packed f(x * weight + bias), written to `place` (place.py)."""
     one, zero = torch.ones_like(bias), torch.zeros_like(bias)
     geometry = stride, padding, dilation, groups
     return _block(x, weight, one, bias, (zero, one), False, activation, geometry, place)
@@ -63,7 +63,7 @@ def conv_norm_act(
     place=None,
 ):
     """Packed or planar x -> Packed f(batch norm of x * weight); rolling: mean and variance, which
-    move in training and are used otherwise. place: where to write it (packed_place.py)."""
+    move in training and are used otherwise. place: where to write it (place.py)."""
     if training:
         fixed = rolling, momentum, eps
     else:
@@ -125,7 +125,8 @@ class _Block(torch.autograd.Function):
         x, image = _images(x)
         weight, size = weight.contiguous(), layer.size
         z = packed_memory.empty_data(layer.y_data)
-        y = place.data(layer.y_data) if place else packed_memory.empty_data(layer.y_data)
+        empty = packed_memory.empty_data
+        y = place.data(layer.y_data, empty) if place else empty(layer.y_data)
         space = packed_memory.workspace(layer.workspace)
         given = x.data_ptr(), image, weight.data_ptr(), z.data_ptr()
         if from_batch:

@@ -16,6 +16,8 @@ Who reads it first writes y, in the way that costs least:
                                 that the normalisation needs while the gradient is at hand
     concatenation, only reader  y is written where it belongs: see concat.py
     anybody else                a pass for y, and in backward one for the sums
+
+Where y is a part of a concatenation, its memory is a slice of that (place.py), whoever writes it.
 """
 
 from typing import NamedTuple
@@ -28,7 +30,6 @@ from .conv import _forward as _convolve
 from .grad import first_order, wants_grad
 from .norm import (
     _backward,
-    _forward,
     _into,
     _statistics,
     channel_pair,
@@ -77,7 +78,7 @@ class Pending(Unwritten):
 
     def convolve(self, weight, statistics, geometry):
         """See convolve()."""
-        how = *self.how, statistics, geometry
+        how = self.how, self.room, statistics, geometry
         self._y, *found = _Joined.apply(*self.inputs, weight, *how)
         return found
 
@@ -122,14 +123,12 @@ class _Joined(torch.autograd.Function):
     z."""
 
     @staticmethod
-    def forward(
-        ctx, x, scale, bias, residual, weight,
-        mean, rstd, total, from_batch, activation, statistics, geometry,
-    ):  # fmt: skip
-        y = _forward(x, scale, bias, mean, rstd, activation, residual)
+    def forward(ctx, x, scale, bias, residual, weight, how, room, statistics, geometry):
+        y = room()
+        how.write(y, x, scale, bias, residual)
         found = _run(y, weight, statistics, geometry)
-        ctx.save_for_backward(x, scale, bias, mean, rstd, weight, y)
-        ctx.rest = total, from_batch and total is None, activation, geometry
+        ctx.save_for_backward(x, scale, bias, how.mean, how.rstd, weight, y)
+        ctx.rest = how.total, how.from_batch and how.total is None, how.activation, geometry
         ctx.precision = precision.current
         ctx.mark_non_differentiable(*found[1:])
         ctx.set_materialize_grads(False)
@@ -139,7 +138,7 @@ class _Joined(torch.autograd.Function):
     @first_order("conv_batch_norm_act")
     def backward(ctx, grad_y, grad_z, *_):
         if grad_y is None and grad_z is None:
-            return (None,) * 12
+            return (None,) * 9
         *normed, weight, y = ctx.saved_tensors
         total, own, activation, geometry = ctx.rest
         grad_weight = None
@@ -153,7 +152,7 @@ class _Joined(torch.autograd.Function):
                 grad_y, *grads = _grad_norm_act(grad_z, weight, *how)
         subtract_means_of_all(grads, *normed, total)
         wanted = ctx.needs_input_grad[3]
-        return *grads, grad_y if wanted else None, grad_weight, *[None] * 7
+        return *grads, grad_y if wanted else None, grad_weight, *[None] * 4
 
 
 def _fake_conv_statistics(x, weight, rolling_mean, rolling_var, momentum, eps, *geometry):

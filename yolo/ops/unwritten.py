@@ -7,6 +7,8 @@ pass of its own does. How an output y is made of its inputs is an object with
     gradients(grad_y, *kept)    those of the inputs
 """
 
+from typing import NamedTuple
+
 import torch
 
 from .backend import uses_torch
@@ -15,11 +17,24 @@ from .operator import result
 from .packed import layout
 
 
+class Copied(NamedTuple):
+    """y is x, which is there already, or even is this very memory."""
+
+    def write(self, y, x):
+        if y.data_ptr() != x.data_ptr():
+            y.copy_(x)
+        return ()
+
+    def gradients(self, grad_y):
+        return (grad_y,)
+
+
 class Unwritten:
     """A layer's output y: tensors that get gradients, and how y is made of them."""
 
     def __init__(self, inputs, how, shape):
         self.inputs, self.how, self.shape = inputs, how, shape
+        self.place = None  # the place.Part of its concatenation, where it belongs to one
         self._y, self._readers = None, 0
 
     @property
@@ -47,14 +62,24 @@ class Unwritten:
         """y, written by a pass of its own if nobody has written it before."""
         if self._y is None:
             with torch.enable_grad():  # also for a reader that is not trained
-                self._y = _Write.apply(self.how, self.shape, *self.inputs)
+                self._y = _Write.apply(self.how, self.room, *self.inputs)
         return self._y
+
+    def room(self):
+        """Uninitialised memory for y, in its place if it has one.
+
+        To autograd no view: parts do not overlap, and writing one changes no other."""
+        if self.place is not None:
+            y = self.place.data(self.shape, lambda shape: result(self.inputs[0], shape))
+            if y.dtype == self.dtype:
+                return y.data
+        return result(self.inputs[0], self.shape)
 
 
 class _Write(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, how, shape, *inputs):
-        y = result(inputs[0], shape)
+    def forward(ctx, how, room, *inputs):
+        y = room()
         ctx.how = how
         ctx.save_for_backward(*how.write(y, *inputs))
         return y

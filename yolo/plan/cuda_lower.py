@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 import torch
 
 from ..ops.cuda import ACTIVATION_NUMBERS, choose
-from ..ops.cuda.layout import nhwc
+from ..ops.cuda.layout import ALIGNED, nhwc
 from ..ops.cuda.structs import SPP_LARGEST
 from ..ops.shapes import conv_shape, pool_shape
 from .graph import Unsupported
-
-ALIGNED = 8  # channels; pixels then begin at multiples of 16 bytes in every type
 
 
 @dataclass(eq=False)

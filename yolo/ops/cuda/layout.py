@@ -4,6 +4,10 @@ import torch
 
 from .structs import Rows
 
+ALIGNED = (
+    8  # channels: slices that begin at a multiple of them do so at one of 16 bytes in any type
+)
+
 
 def pointer(tensor):
     return None if tensor is None else tensor.data_ptr()
