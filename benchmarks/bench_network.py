@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 import training_step
+from gpu_timing import require_gpu
 from network_cuda import MODES
 from network_cuda import run as race_cuda
 from timing import header, paired, race, ratio
@@ -123,7 +124,7 @@ def race_peers(name, size, batch, args):
         )
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("networks", nargs="*", metavar="cfg:size", help="raced against --peers")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -146,7 +147,7 @@ def main():
         "--modes", nargs="+", choices=MODES, default=MODES, help="--device cuda: PyTorch's"
     )
     parser.add_argument("--pairs", type=int, default=50, help="--device cuda: ABBA pairs")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if unknown := set(args.peers or ()) - set(PEERS):
         parser.error(f"--peers: no {', '.join(sorted(unknown))}; choose from {', '.join(PEERS)}")
     if args.device == "cpu" and args.precision not in AGREE:
@@ -165,13 +166,12 @@ def main():
 
 def on_cuda(args):
     """Our CUDA plan beside PyTorch at its best."""
-    if not torch.cuda.is_available():
-        raise SystemExit("--device cuda: this machine, or this build of torch, has no GPU")
+    require_gpu("bench_network.py --device cuda")
     cases = []
     for item in args.networks or ("yolov3:416", "yolov4:608"):
         name, size = item.split(":")
         path = Path(name) if name.endswith(".cfg") else CFG / f"{name}.cfg"
-        cases.append((path.stem, network(path, int(size)).eval().cuda(), args.batch))
+        cases.append((path.stem, network(path, int(size)).eval().to("cuda"), args.batch))
     race_cuda(cases, args.precision, args.pairs, args.json, args.modes)
 
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from bench_network import network
-from gpu_timing import at_its_best, compare, footprint, machine, save, timed
+from gpu_timing import at_its_best, compare, footprint, machine, require_gpu, save, timed
 from shapes import PASSES, ceiling_of, network_floor
 from training_step import as_pytorch
 
@@ -54,7 +54,7 @@ class Step:
         self.body, self.optimizer = Body(net), DarknetSGD(net)
         self.maps = self.body
         if mode == "compiled":
-            self.maps = torch.compile(self.body)
+            self.maps = torch.compile(self.body, dynamic=False)
         if mode == "graph":
             self.maps = Graphs(net).maps
 
@@ -176,8 +176,7 @@ def parse(arguments=None):
 
 def main(arguments=None):
     settings = parse(arguments)
-    if not torch.cuda.is_available():
-        raise SystemExit("bench_train.py needs a GPU; bench_network.py --train measures a CPU")
+    require_gpu("bench_train.py (bench_network.py --train measures a CPU)")
     at_its_best(settings.precision)
     content = {"kind": "train", "machine": machine(), "precision": settings.precision}
     content["rows"] = []

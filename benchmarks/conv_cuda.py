@@ -9,7 +9,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from gpu_timing import at_its_best, compare, machine, relative, save, sets_for
+from gpu_timing import at_its_best, compare, machine, relative, require_gpu, save, sets_for
 from shapes import ceiling_of, floor, flops, layer_shapes, traffic
 from timing import geometric_mean
 
@@ -62,6 +62,7 @@ def measure(a, name, precision, pairs, cold):
 
 
 def run(settings):
+    require_gpu("bench_conv.py --device cuda")
     precision = settings.precision
     at_its_best(precision)
     info = machine()

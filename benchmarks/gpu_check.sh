@@ -5,12 +5,12 @@
 #                                                 compiled train-compiled
 # Each part ends within 10 minutes; where a call may not last longer, ask for one part a call. Figures
 # are written as they come, so that a part that is stopped leaves those it had.
-# PYTHON names the interpreter with torch; RESULTS the folder for logs (default build/gpu).
+# PYTHON names the interpreter with torch; RESULTS the folder for logs and tables (default build/gpu).
 cd "$(dirname "$0")/.." || exit 1
 PYTHON=${PYTHON:-python3}
 RESULTS=${RESULTS:-build/gpu}
-mkdir -p "$RESULTS" && RESULTS=$(cd "$RESULTS" && pwd) || exit 1
-LIBRARY=$RESULTS/kernels.so
+mkdir -p build "$RESULTS" && RESULTS=$(cd "$RESULTS" && pwd) || exit 1
+LIBRARY=$PWD/build/gpu_kernels.so
 PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
 ALL="build probe test sanitize conv network train compiled train-compiled"
 summary=""
@@ -44,13 +44,14 @@ tests() {
         tests/cuda/test_plan.py tests/cuda/test_operators.py
 }
 sanitize() {  # a program of the kernels alone, on tiny shapes; and a race, which must be found
-    part build-sanitize 60 nvcc -std=c++17 -o "$RESULTS/sanitize" tests/cuda/sanitize.cpp \
-        "$LIBRARY" -Xlinker "-rpath=$RESULTS"
+    program=$PWD/build/gpu_sanitize
+    part build-sanitize 60 nvcc -std=c++17 -o "$program" tests/cuda/sanitize.cpp \
+        "$LIBRARY" -Xlinker "-rpath=$PWD/build"
     for tool in memcheck synccheck racecheck; do
-        part "$tool" 140 compute-sanitizer --tool "$tool" --error-exitcode 9 "$RESULTS/sanitize" once
+        part "$tool" 140 compute-sanitizer --tool "$tool" --error-exitcode 9 "$program" once
     done
     part race-found 60 sh -c 'compute-sanitizer --tool racecheck --error-exitcode 9 "$0" race
-        test $? -eq 9' "$RESULTS/sanitize"
+        test $? -eq 9' "$program"
 }
 conv() {
     for precision in bf16 tf32; do

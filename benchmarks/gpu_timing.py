@@ -88,17 +88,30 @@ def footprint(build):
     return side, torch.cuda.max_memory_allocated() - before
 
 
+def require_gpu(what):
+    """Ends a program, the name of which is `what`, that can measure nothing here."""
+    if not torch.cuda.is_available():
+        raise SystemExit(f"{what}: this machine, or this build of torch, has no GPU")
+
+
 def machine():
     """What a figure means nothing without."""
-    query = "name,driver_version,clocks.sm,clocks.mem"
-    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
-    clocks = subprocess.run(command, capture_output=True, text=True)
     return {
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "cudnn": torch.backends.cudnn.version(),
-        "nvidia-smi": clocks.stdout.strip(),
+        "nvidia-smi": clocks(),
     }
+
+
+def clocks():
+    """Those of the GPU just now; nothing where nvidia-smi is not installed."""
+    query = "name,driver_version,clocks.sm,clocks.mem"
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def at_its_best(precision):

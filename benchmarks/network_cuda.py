@@ -22,7 +22,7 @@ def peer(net, x, precision, mode):
     x = x.to(dtype, memory_format=torch.channels_last)
     run = as_pytorch(net.fused().to(dtype), torch.channels_last)
     if "compiled" in mode:
-        run = torch.compile(run, mode="max-autotune-no-cudagraphs")
+        run = torch.compile(run, mode="max-autotune-no-cudagraphs", dynamic=False)
 
     @torch.no_grad()
     def forward():

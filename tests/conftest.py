@@ -1,6 +1,8 @@
 """Fixtures that every test may use: seeds, and the reference data that lies beside a checkout."""
 
 import gc
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,21 @@ def shared():
 def cfg_folder():
     """The network descriptions that the project ships."""
     return ROOT / "cfg"
+
+
+@pytest.fixture(scope="module")
+def load():
+    """load("report"): a file of benchmarks/ as a module."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+
+    def module(name):
+        spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+        found = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found)
+        return found
+
+    yield module
+    sys.path.remove(str(ROOT / "benchmarks"))
 
 
 def pytest_collection_finish(session):

@@ -2,13 +2,11 @@
 
 import contextlib
 import copy
-import importlib.util
 import itertools
 import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,21 +17,6 @@ import torch
 from tests.micro_net import HEAD
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def load():
-    """load("report"): a file of benchmarks/ as a module."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-
-    def module(name):
-        spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-        found = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found)
-        return found
-
-    yield module
-    sys.path.remove(str(ROOT / "benchmarks"))
 
 
 def test_shapes_of_a_network(load):
@@ -161,11 +144,13 @@ def test_flags_of_bench_conv(load, capsys):
     assert stopped.value.code == 2 and "cpu has exact, fast" in capsys.readouterr().err
 
 
-def test_bench_train_says_that_it_needs_a_gpu(load):
+@pytest.mark.parametrize("name", ["bench_conv", "bench_network", "bench_train"])
+def test_a_benchmark_says_that_it_needs_a_gpu(load, name):
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(SystemExit, match="needs a GPU"):
-        load("bench_train").main([])
+    arguments = [] if name == "bench_train" else ["--device", "cuda"]
+    with pytest.raises(SystemExit, match=rf"{name}\.py.* has no GPU"):
+        load(name).main(arguments)
 
 
 TINY = (

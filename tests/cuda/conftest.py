@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.cuda.stand_in import StandIn
 from yolo.ops import shapes
-from yolo.ops.cuda import Kernels, operators
+from yolo.ops.cuda import Kernels, operators, selftest
 from yolo.ops.cuda.layout import empty_nhwc
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,6 +112,8 @@ class Gpu:
     emulated = False
 
     def __init__(self, path):
+        if not torch.cuda.is_available():
+            pytest.exit(f"YOLO_CUDA_LIBRARY={path}, but torch finds no GPU", returncode=1)
         self.kernels = Kernels(path)
         torch.backends.cudnn.allow_tf32 = False  # PyTorch's float32 results are wanted exactly
 
@@ -142,6 +145,16 @@ def any_order(request, machine):
     machine.set_order(request.param)
     yield machine.kernels
     machine.set_order("forward")
+
+
+@pytest.fixture
+def gpu(machine, kernels, monkeypatch):
+    """The stand-in for a GPU, which has passed its test."""
+    if not machine.emulated:
+        pytest.skip("a GPU is there")
+    monkeypatch.setattr(selftest, "_device_failures", lambda kernels, index: {})
+    with StandIn(kernels).entered(monkeypatch) as device:
+        yield device
 
 
 # where yolo.ops calls the operators by
@@ -205,5 +218,7 @@ def poisoned_memory(monkeypatch):
 
         return empty
 
+    with torch.device("meta"):
+        torch.empty(0)  # the first such block learns for good what torch.empty is
     for owner, name in ((torch, "empty"), (torch, "empty_strided"), (torch.Tensor, "new_empty")):
         monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))

@@ -12,6 +12,7 @@ with the numbers of that time.
 
 import contextlib
 import itertools
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -157,6 +158,10 @@ class StandIn(TorchDispatchMode):
             "get_rng_state": lambda _: torch.get_rng_state(),
             "set_rng_state": lambda state, _: torch.set_rng_state(state),
             "device_count": lambda: 1,
+            "Event": Event,
+            "memory_allocated": lambda: 0,
+            "max_memory_allocated": lambda: 0,
+            "reset_peak_memory_stats": lambda: None,
         }
 
     @contextlib.contextmanager
@@ -230,6 +235,22 @@ class Stream:
 
     def wait_stream(self, other):
         pass
+
+
+class Event:
+    """A time of the host."""
+
+    def __init__(self, enable_timing):
+        self.seconds = None
+
+    def record(self):
+        self.seconds = time.perf_counter()
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, later):
+        return 1e3 * (later.seconds - self.seconds)
 
 
 class Graph:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cuda.stand_in import StandIn
 from tests.cuda.test_joined import CHAIN
 from tests.cuda.test_places import PLACES
 from tests.micro_net import HEAD
@@ -13,7 +12,7 @@ from yolo import ops
 from yolo.__main__ import main
 from yolo.cfg import CfgError, parse, read
 from yolo.network import Network
-from yolo.ops.cuda import Kernels, selftest
+from yolo.ops.cuda import Kernels
 from yolo.optimizer import DarknetSGD
 from yolo.plan.cuda import CudaPlan
 from yolo.train.graph import WARM, GraphError, Graphs
@@ -31,15 +30,6 @@ def conv(filters, size=3, more=""):
 
 NET = "[net]\nwidth=8\nheight=8\nchannels=3\nmax_batches=100\n"
 SMALL = NET + conv(4) + conv(4, 1) + HEAD
-
-
-@pytest.fixture
-def gpu(machine, kernels, monkeypatch):
-    if not machine.emulated:
-        pytest.skip("a GPU is there")
-    monkeypatch.setattr(selftest, "_device_failures", lambda kernels, index: {})
-    with StandIn(kernels).entered(monkeypatch) as device:
-        yield device
 
 
 def build(text=SMALL, seed=2):

@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 
-from tests.cuda.stand_in import StandIn
 from tests.cuda.test_joined import CHAIN
 from yolo import cfg, ops
 from yolo.data.image import Placement
@@ -13,15 +12,6 @@ from yolo.network import Network
 from yolo.ops.cuda import selftest
 from yolo.optimizer import DarknetSGD
 from yolo.plan.cuda import CudaPlan
-
-
-@pytest.fixture
-def gpu(machine, kernels, monkeypatch):
-    if not machine.emulated:
-        pytest.skip("a GPU is there")
-    monkeypatch.setattr(selftest, "_device_failures", lambda kernels, index: {})
-    with StandIn(kernels).entered(monkeypatch) as device:
-        yield device
 
 
 @pytest.fixture
