@@ -119,6 +119,18 @@ void bind_pointwise(py::module_& m) {
         },
         unlocked());
     m.def(
+        "prelu",
+        [](const Size& s, Given x, Given slope, Address y, int threads) {
+            prelu(choose(), s, at(x), at(slope), at(y), threads);
+        },
+        unlocked());
+    m.def(
+        "prelu_grad",
+        [](const Size& s, Given x, Given slope, Given dy, Address dx, Address dslope, int threads) {
+            prelu_grad(choose(), s, at(x), at(slope), at(dy), at(dx), at(dslope), threads);
+        },
+        unlocked());
+    m.def(
         "activate_map",
         [](const Size& s, Activation f, Given x, Address y, int threads) {
             activate_map(choose(), s, f, at(x), at(y), threads);

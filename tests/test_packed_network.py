@@ -59,6 +59,7 @@ MIXED = "".join(
         "[convolutional]\nfilters=1\nsize=5\npad=1\nactivation=logistic\n",
         "[scale_channels]\nfrom=-2\nscale_wh=1\n",
         "[convolutional]\nfilters=64\nsize=3\npad=1\ndilation=2\nactivation=mish\n",
+        "[prelu]\n",
         "[reorg3d]\nstride=2\n",
         "[reorg]\nstride=2\nreverse=1\n",
         "[dropout]\nprobability=0\n",

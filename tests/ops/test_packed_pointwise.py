@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.ops.test_packed_spatial import level, same  # noqa: F401
-from yolo.ops import activate, avgpool, maxpool2d, multiply, packed, unpack
+from yolo.ops import activate, avgpool, maxpool2d, multiply, packed, prelu, unpack
 from yolo.ops.packed_pointwise import add_act, drop, weighted_sum
 
 FUNCTIONS = {
@@ -110,6 +110,18 @@ def test_sums_are_the_same_for_any_threads(threads):
             torch.set_num_threads(before)
 
     assert all(torch.equal(a, b) for a, b in zip(run(1), run(threads), strict=True))
+
+
+@pytest.mark.parametrize("c, h, w", [(21, 5, 6), (32, 1, 1), (3, 9, 7)])
+def test_prelu(c, h, w):
+    x, slope = image(2, c, h, w), torch.randn(c, requires_grad=True)
+    x.data[0, 0, 0, 0] = 0
+    same(unpack(prelu(packed.pack(x), slope)), F.prelu(x, slope), (x, slope), 1e-5)
+
+
+def test_prelu_whose_slopes_are_fixed():
+    x, slope = image(2, 21, 5, 6), torch.randn(21)
+    same(unpack(prelu(packed.pack(x), slope)), F.prelu(x, slope), x, 1e-6)
 
 
 def test_product_with_a_constant_and_with_a_concatenation():

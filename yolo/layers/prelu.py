@@ -13,6 +13,8 @@ from .layer import Layer
 class Prelu(Layer):
     """Parametric rectifier (He et al. 2015), `slope` being where the slopes begin."""
 
+    packs = True
+
     def __init__(self, section, place):
         super().__init__(section, place)
         self.initial = section.float("slope", 0.25)

@@ -4,6 +4,7 @@ multiply(x, y)       x * y, y of x's size, one pixel (n, c, 1, 1) or one channel
 weighted_sum         a0 x0 + a1 x1 + ..., a factor for each channel
 activate(x, name)    f(x)
 add_act(x, y, name)  f(x + y)
+prelu(x, slope)      x where x > 0, else x * slope, one a channel
 """
 
 import torch
@@ -35,9 +36,20 @@ def weighted_sum(xs, factors):
     n, c = xs[0].shape[:2]
     xs = [packed.match(x, c) if x.channels > c else x for x in xs]
     factors = [f[: x.channels].expand(x.channels) for x, f in zip(xs, factors, strict=True)]
-    pixels = [packed.pack(f.expand(n, 1, 1, -1).transpose(1, 3)).data for f in factors]
+    pixels = [_pixels(f, n) for f in factors]
     sizes, recipes = [tuple(x.shape) for x in xs], [x.kept() for x in xs]
     return Packed(_WeightedSum.apply(sizes, recipes, *[x.data for x in xs], *pixels), c)
+
+
+def _pixels(values, images):
+    """Packed data of (images, c, 1, 1), equal in every image, of values (c)."""
+    return packed.pack(values.view(1, -1, 1, 1).expand(images, -1, 1, 1)).data
+
+
+def prelu(x, slope):
+    """Packed x, slope (c) -> Packed."""
+    slopes = _pixels(slope, x.shape[0])
+    return Packed(_Prelu.apply(x.data, slopes, tuple(x.shape), x.kept()), x.channels)
 
 
 def activate(x, name):
@@ -82,11 +94,36 @@ class _Multiply(torch.autograd.Function):
 def _product_grad(size, spread, x, y, grad, wants_y):
     """Gradients of x * y by x and, if wanted, by y."""
     (x, x_at), (y, y_at), (grad, grad_at) = _read(x), _read(y), _read(grad)
-    grad_x = packed_memory.empty_data(x.shape)
-    grad_y = packed_memory.empty_data(y.shape) if wants_y else None
-    results = grad_x.data_ptr(), grad_y.data_ptr() if wants_y else 0
+    (grad_x, grad_y), results = _gradients(x, y, wants_y)
     library().packed.product_grad(size, x_at, y_at, spread, grad_at, *results, threads())
     return grad_x, grad_y
+
+
+def _gradients(x, y, wants_y):
+    """Memory for the gradients by x and, if wanted, by y, and where it lies."""
+    grad_x = packed_memory.empty_data(x.shape)
+    grad_y = packed_memory.empty_data(y.shape) if wants_y else None
+    return (grad_x, grad_y), (grad_x.data_ptr(), grad_y.data_ptr() if wants_y else 0)
+
+
+class _Prelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, slope, size, recipe):
+        (x, x_at), (slope, slope_at), y = _read(x), _read(slope), packed_memory.empty(*size)
+        library().packed.prelu(size, x_at, slope_at, y.data_ptr(), threads())
+        ctx.size, ctx.recipe = size, recipe.how
+        ctx.save_for_backward(slope, *recipe.tensors)
+        return y
+
+    @staticmethod
+    @first_order("prelu")
+    def backward(ctx, grad):
+        slope, *kept = ctx.saved_tensors
+        (x, x_at), (slope, slope_at) = _read(read(ctx.recipe, kept)), _read(slope)
+        (grad, grad_at), wanted = _read(grad), ctx.needs_input_grad[1]
+        grads, results = _gradients(x, slope, wanted)
+        library().packed.prelu_grad(ctx.size, x_at, slope_at, grad_at, *results, threads())
+        return *grads, None, None
 
 
 class _WeightedSum(torch.autograd.Function):

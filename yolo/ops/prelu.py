@@ -8,23 +8,27 @@ Twin: torch.where. On CUDA it is that expression too, as the rare activations ar
 
 import torch
 
+from . import packed_pointwise
 from .activation import planes
 from .backend import uses_torch
 from .grad import first_order
 from .native import library, threads
 from .operator import operator, result
+from .packed import Packed
 from .precision import sum_type
 from .shapes import ShapeError, same_type
 
 
 def prelu(x, slope):
-    """x (n, c, ...), slope (c) -> y of x's shape."""
+    """x (n, c, ...) or Packed, slope (c) -> y of x's shape."""
     if x.dim() < 2 or tuple(slope.shape) != (x.shape[1],):
         raise ShapeError(
             f"prelu: slope must have one value per channel of x {tuple(x.shape)}, got "
             f"{tuple(slope.shape)}"
         )
     same_type("prelu", x=x, slope=slope)
+    if isinstance(x, Packed):
+        return packed_pointwise.prelu(x, slope)
     if uses_torch():
         return prelu_forward(x, slope)
     if torch.is_grad_enabled() and (x.requires_grad or slope.requires_grad):

@@ -1,4 +1,5 @@
-// Activations by themselves, dropout, and the gradients of products, activations, average pools.
+// Activations by themselves, prelu, dropout, and the gradients of products, activations, average
+// pools.
 
 static void activate_map(const View& x, const View& y, Activation activation, const Share& share) {
     zero_border(y, share);
@@ -38,7 +39,9 @@ static void equal_product_grad(const Product& a, const Share& share) {
     });
 }
 
-// Row sums first: shorter chains round less.
+// b is a pixel, or with `rectified` the slopes of x <= 0, whose y = x * b. Row sums first: shorter
+// chains round less.
+template <bool rectified>
 static void pixel_product_grad(const Product& a, const Share& share) {
     const Range planes = part(a.da.images * a.da.blocks, share.index, share.count);
     for (int p = planes.begin; p < planes.end; ++p) {
@@ -52,9 +55,10 @@ static void pixel_product_grad(const Product& a, const Share& share) {
             vec row;
             row_sums(a.da.width, row, unused,
                      [=](vec& s, vec&, int i) __attribute__((always_inline)) {
-                         const vec g = load(dy + i * V);
-                         s += g * load(x + i * V);
-                         store(da + i * V, g * factor);
+                         const vec g = load(dy + i * V), v = load(x + i * V);
+                         const ivec passed = rectified ? v > 0.f : ivec{};
+                         s += passed ? vec{} : g * v;
+                         store(da + i * V, passed ? g : g * factor);
                      });
             sum += row;
         }
@@ -100,7 +104,27 @@ static void product_grad(const Product& a, const Share& share) {
     zero_border(a.da, share);
     if (a.db.data) zero_border(a.db, share);
     if (a.spread == Spread::channel) return channel_product_grad(a, share);
-    a.spread == Spread::pixel ? pixel_product_grad(a, share) : equal_product_grad(a, share);
+    a.spread == Spread::pixel ? pixel_product_grad<false>(a, share) : equal_product_grad(a, share);
+}
+
+// y = a where a > 0, else a * b, b being a pixel of each image
+static void prelu(const Pointwise& a, const Share& share) {
+    zero_border(a.y, share);
+    each_row(a.y, share, [&](int image, int block, int h) __attribute__((always_inline)) {
+        const vec slope = load(pixel(a.b, image, block, 0, 0));
+        const float* x = pixel(a.a, image, block, h, 0);
+        float* y = pixel(a.y, image, block, h, 0);
+        for (int i = 0; i < a.y.width * V; i += V) {
+            const vec v = load(x + i);
+            store(y + i, v > 0.f ? v : v * slope);
+        }
+    });
+}
+
+static void prelu_grad(const Product& a, const Share& share) {
+    zero_border(a.da, share);
+    if (a.db.data) zero_border(a.db, share);
+    pixel_product_grad<true>(a, share);
 }
 
 // Every pixel has the same share of its channel's mean.

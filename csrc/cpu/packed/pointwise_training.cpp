@@ -23,6 +23,18 @@ Size size_of(Spread spread, const Size& s) {
     return spread == Spread::pixel ? pixel_of(s) : s;
 }
 
+Product product(const Kernels& kernels, const Size& size, Input a, Input b, Spread spread, Input dy,
+                float* da, float* db) {
+    const Size of_b = size_of(spread, size);
+    return {view(kernels, size, a),
+            view(kernels, of_b, b),
+            view(kernels, size, dy),
+            view(kernels, size, da),
+            db ? view(kernels, of_b, db) : View{},
+            spread,
+            size[1]};
+}
+
 }  // namespace
 
 void pointwise(const Kernels& kernels, const Size& size, Input a, Input b, bool multiply,
@@ -38,15 +50,21 @@ void pointwise(const Kernels& kernels, const Size& size, Input a, Input b, bool 
 
 void product_grad(const Kernels& kernels, const Size& size, Input a, Input b, Spread spread,
                   Input dy, float* da, float* db, int threads) {
-    const Size of_b = size_of(spread, size);
-    const Product call{view(kernels, size, a),
-                       view(kernels, of_b, b),
-                       view(kernels, size, dy),
-                       view(kernels, size, da),
-                       db ? view(kernels, of_b, db) : View{},
-                       spread,
-                       size[1]};
+    const Product call = product(kernels, size, a, b, spread, dy, da, db);
     share(threads, [&](const Share& s) { kernels.training->product_grad(call, s); });
+}
+
+void prelu(const Kernels& kernels, const Size& size, Input x, Input slope, float* y, int threads) {
+    const Pointwise call{view(kernels, size, x), view(kernels, pixel_of(size), slope),
+                         view(kernels, size, y), true,
+                         Spread::pixel,          Activation::linear};
+    share(threads, [&](const Share& s) { kernels.training->prelu(call, s); });
+}
+
+void prelu_grad(const Kernels& kernels, const Size& size, Input x, Input slope, Input dy, float* dx,
+                float* dslope, int threads) {
+    const Product call = product(kernels, size, x, slope, Spread::pixel, dy, dx, dslope);
+    share(threads, [&](const Share& s) { kernels.training->prelu_grad(call, s); });
 }
 
 void activate_map(const Kernels& kernels, const Size& size, Activation activation, Input x,

@@ -12,6 +12,11 @@ void pointwise(const Kernels& kernels, const Size& size, Input a, Input b, bool 
 void product_grad(const Kernels& kernels, const Size& size, Input a, Input b, Spread spread,
                   Input dy, float* da, float* db, int threads);
 
+// y = x where x > 0, else x * slope, a pixel (n, c, 1, 1); and its gradients.
+void prelu(const Kernels& kernels, const Size& size, Input x, Input slope, float* y, int threads);
+void prelu_grad(const Kernels& kernels, const Size& size, Input x, Input slope, Input dy, float* dx,
+                float* dslope, int threads);
+
 // y = f(x), and dx = dy * f'(x).
 void activate_map(const Kernels& kernels, const Size& size, Activation activation, Input x,
                   float* y, int threads);

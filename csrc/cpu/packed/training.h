@@ -124,6 +124,8 @@ struct TrainingKernels {
     void (*drop)(const Drop&, const Share&);
     void (*slope_product)(const Slope&, const Share&);
     void (*product_grad)(const Product&, const Share&);
+    void (*prelu)(const Pointwise&, const Share&);  // b: the slopes, a pixel of each image
+    void (*prelu_grad)(const Product&, const Share&);
     void (*reorg_to_small)(const Reorg&, const Share&);
     void (*reorg_to_large)(const Reorg&, const Share&);
     void (*block_sums)(const Copy&, const Share&);  // the gradient of an enlargement

@@ -22,6 +22,8 @@ static const TrainingKernels training_kernels = {
     drop,
     slope_product,
     product_grad,
+    prelu,
+    prelu_grad,
     reorg_to_small,
     reorg_to_large,
     block_sums,
