@@ -45,7 +45,8 @@ def test_maxpool(size, stride, padding, ties):
     x = torch.randn(2, 19, 13, 10)
     x = (x.sign() if ties else x).requires_grad_()
     ours = unpack(maxpool2d(packed.pack(x), size, stride, padding))
-    same(ours, maxpool2d(x, size, stride, padding), x, 1e-6)
+    limit = 1e-5 if size == 13 else 1e-6  # up to 169 gradients are added, in another order
+    same(ours, maxpool2d(x, size, stride, padding), x, limit)
 
 
 @pytest.mark.parametrize("stride, scale", [(2, 1.0), (3, 0.5)])

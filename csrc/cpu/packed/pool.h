@@ -15,18 +15,22 @@ INLINE Range inside(int first, int size, int limit) {
     return {most(first, 0), least(first + size, limit)};
 }
 
-// A window is separable: first along each row into scratch [height][out width], then down. Windows
-// may leave the image; cells outside do not count.
-static void max_pool_plane(const Pool& a, int image, int block, float* scratch) {
-    const int out_w = a.y.width;
+// Of every row and column of windows: most [height][out width].
+static void row_maxima(const Pool& a, int image, int block, float* most) {
     for (int h = 0; h < a.x.height; ++h) {
         const elem* x = pixel(a.x, image, block, h, 0);
-        for (int q = 0; q < out_w; ++q) {
+        for (int q = 0; q < a.y.width; ++q, most += V) {
             const Range r = inside(q * a.stride_w - a.before_w, a.size_w, a.x.width);
-            store(scratch + (long(h) * out_w + q) * V,
-                  window_max(x + long(r.begin) * V, r.end - r.begin, V));
+            store(most, window_max(x + long(r.begin) * V, r.end - r.begin, V));
         }
     }
+}
+
+// A window is separable: first along each row into scratch, then down. Windows may leave the image;
+// cells outside do not count.
+static void max_pool_plane(const Pool& a, int image, int block, float* scratch) {
+    const int out_w = a.y.width;
+    row_maxima(a, image, block, scratch);
     for (int p = 0; p < a.y.height; ++p) {
         const Range r = inside(p * a.stride_h - a.before_h, a.size_h, a.x.height);
         elem* y = pixel(a.y, image, block, p, 0);

@@ -1,6 +1,17 @@
 // Gradients of pools and enlargements, sums, and the maps that a strided convolution's gradient is
 // made of.
 
+// Adds `rest` to that d whose x, the first of n vectors `step` elements apart, is `top`; gives what
+// nobody got.
+INLINE vec hand_on(const float* x, float* d, int n, long step, vec top, vec rest) {
+    for (int i = 0; i < n; ++i, x += step, d += step) {
+        const ivec hit = load(x) == top;
+        store(d, load(d) + (hit ? rest : vec{}));
+        rest = hit ? vec{} : rest;
+    }
+    return rest;
+}
+
 // dx of the rows that one window row touches: of equal values the first of the window, row by row,
 // gets the gradient, as in the planar kernels.
 static void window_grad(const Pool& a, const View& dx, const View& dy, int image, int block, int p,
@@ -12,12 +23,33 @@ static void window_grad(const Pool& a, const View& dx, const View& dy, int image
     for (int h = rows.begin; h < rows.end; ++h) {
         const float* x = pixel(a.x, image, block, h, columns.begin);
         float* d = pixel(dx, image, block, h, columns.begin);
-        for (int i = 0; i < (columns.end - columns.begin) * V; i += V) {
-            const ivec hit = load(x + i) == y;
-            store(d + i, load(d + i) + (hit ? rest : vec{}));
-            rest = hit ? vec{} : rest;
-        }
+        rest = hand_on(x, d, columns.end - columns.begin, V, y, rest);
     }
+}
+
+// The same for a whole plane, in fewer steps where windows are large: the first row that has a
+// window's largest value gets its gradient, and in that row the first column. scratch: what rows
+// have [height][out width], and the gradients of that.
+static void separable_grad(const Pool& a, const View& dx, const View& dy, int image, int block,
+                           float* scratch) {
+    const long width = long(dy.width) * V, size = a.x.height * width;
+    float *most = scratch, *sums = scratch + size;
+    row_maxima(a, image, block, most);
+    for (long i = 0; i < size; i += V) store(sums + i, vec{});
+    for (int p = 0; p < dy.height; ++p) {
+        const Range rows = inside(p * a.stride_h - a.before_h, a.size_h, a.x.height);
+        const long first = rows.begin * width;
+        for (int q = 0; q < dy.width; ++q)
+            hand_on(most + first + q * V, sums + first + q * V, rows.end - rows.begin, width,
+                    load(pixel(a.y, image, block, p, q)), load(pixel(dy, image, block, p, q)));
+    }
+    for (int h = 0; h < a.x.height; ++h)
+        for (int q = 0; q < dy.width; ++q, most += V, sums += V) {
+            const Range columns = inside(q * a.stride_w - a.before_w, a.size_w, a.x.width);
+            hand_on(pixel(a.x, image, block, h, columns.begin),
+                    pixel(dx, image, block, h, columns.begin), columns.end - columns.begin, V,
+                    load(most), load(sums));
+        }
 }
 
 // Windows of 2x2 that do not overlap: every cell of dx belongs to one.
@@ -46,12 +78,18 @@ static void max_pool_grad(const Pool& a, const View& dx, const View& dy, const S
                         a.before_h == 0 && a.before_w == 0 && a.y.height * 2 == a.x.height &&
                         a.y.width * 2 == a.x.width;
     if (simple) return max_pool_grad_2x2(a, dx, dy, share);
+    // steps for a value: through its window; or down it, and through each row of x twice
+    const bool separable = a.size_h * a.size_w > a.size_h + 2 * a.stride_h * a.size_w;
     const Range planes = part(dx.images * dx.blocks, share.index, share.count);
     for (int i = planes.begin; i < planes.end; ++i) {
         const int image = i / dx.blocks, block = i % dx.blocks;
         for (int h = 0; h < dx.height; ++h) {
             float* row = pixel(dx, image, block, h, 0);
             for (int w = 0; w < dx.width * V; w += V) store(row + w, vec{});
+        }
+        if (separable) {
+            separable_grad(a, dx, dy, image, block, share.scratch);
+            continue;
         }
         for (int p = 0; p < a.y.height; ++p)
             for (int q = 0; q < a.y.width; ++q) window_grad(a, dx, dy, image, block, p, q);

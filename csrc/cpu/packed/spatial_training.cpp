@@ -62,7 +62,9 @@ void max_pool_grad(const Kernels& kernels, const PoolShape& shape, Input x, cons
                    Input dy, float* dx, int threads) {
     const Pool call = pool(kernels, shape, x, {y, 0});
     const Pool gradients = pool(kernels, shape, {dx, 0}, dy);
-    share(threads, [&](const Share& s) {
+    const long each = (2 * kernels.pool_scratch(call) + 15) / 16 * 16;
+    std::unique_ptr<float[]> scratch(new float[threads * each]);
+    share(threads, shares_of(threads), scratch.get(), each, [&](const Share& s) {
         kernels.training->max_pool_grad(call, gradients.x, gradients.y, s);
     });
 }
