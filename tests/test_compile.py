@@ -8,6 +8,7 @@ import torch
 from yolo import ops
 from yolo.cfg import parse
 from yolo.network import Network
+from yolo.ops import winograd
 
 HEAD = "[net]\nwidth=16\nheight=16\nchannels=3\n"
 DETECTOR = (
@@ -206,3 +207,21 @@ def test_the_backend_of_a_call_is_the_one_around_it(first, grad):
     assert sorted("torch.conv2d" in code for code in graphs) == [False, True]
     torch.compile(inside, fullgraph=True, backend=look)(x)
     assert "torch.conv2d" in graphs[2]
+
+
+def test_the_precision_of_compiled_kernels_is_that_of_the_block_they_run_in(monkeypatch):
+    """Both passes, on a CPU."""
+    seen, takes = [], winograd.takes
+
+    def look(*given):
+        seen.append(ops.precision.current)
+        return takes(*given)
+
+    monkeypatch.setattr(winograd, "takes", look)
+    x, weight = torch.rand(1, 4, 6, 6, requires_grad=True), torch.rand(2, 4, 3, 3)
+    compiled = torch.compile(lambda x: ops.conv2d(x, weight), backend="aot_eager", fullgraph=True)
+    for current in ("exact", "fast", "exact"):
+        with ops.precision(current):
+            compiled(x).sum().backward()
+        assert seen and {*seen} == {current}
+        seen.clear()

@@ -176,19 +176,22 @@ def test_a_layer_that_waits_for_the_device_is_named(gpu, monkeypatch):
 
 
 def test_the_command(gpu, tmp_path, capsys, no_chart, few_drawn):
-    """The same weights as without --graph; without a GPU wrong usage."""
+    """The same weights as without --graph, though the run goes on without; without a GPU wrong
+    usage."""
     path, files = tmp_path / "chain.cfg", []
     path.write_text(CHAIN.replace("[net]", "[net]\nbatch=4\nsubdivisions=2\nmax_batches=2"))
     command = ["train", str(path), "--device", "cuda", "--workers", "0", "--precision", "bf16"]
-    for more in ([], ["--graph"]):
-        out = tmp_path / f"out{len(more)}"
-        assert main([*command, "--out", str(out), *more]) == 0
+    stopped = [["--graph", "--iterations", "1"], ["--resume", "--iterations", "2"]]
+    for calls in ([[]], stopped):
+        out = tmp_path / str(len(calls))
+        for more in calls:
+            assert main([*command, "--out", str(out), *more]) == 0
         files.append((out / "chain_final.weights").read_bytes())
     assert files[0] == files[1]
     for wrong in (["--device", "cpu"], ["--checkpoint-activations"], ["--sync-bn"]):
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(SystemExit) as ended:
             main([*command, "--graph", *wrong])
-        assert stopped.value.code == 2 and "--graph" in capsys.readouterr().err
+        assert ended.value.code == 2 and "--graph" in capsys.readouterr().err
 
 
 @pytest.mark.long
