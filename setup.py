@@ -33,6 +33,8 @@ SOURCES = [
     "cpu/packed/conv_winograd.cpp",
     "cpu/packed/depthwise_training.cpp",
     "cpu/packed/grouped_training.cpp",
+    "cpu/packed/level_amx.cpp",
+    "cpu/packed/level_amx_model.cpp",
     "cpu/packed/level_avx2.cpp",
     "cpu/packed/level_avx512.cpp",
     "cpu/packed/level_avx512bf16.cpp",

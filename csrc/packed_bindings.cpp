@@ -129,9 +129,7 @@ void bind(py::module_& parent) {
         "levels",
         [](const std::string& name) {
             std::vector<std::pair<std::string, int>> found;
-            for (const Kernels* k : {avx512(), avx2(), portable(), avx512bf16(), portable_bf16()})
-                if (k && (k->element == 2) == (precision(name) == Precision::bf16))
-                    found.emplace_back(k->name, k->lanes);
+            for (const Kernels* k : levels(precision(name))) found.emplace_back(k->name, k->lanes);
             return found;
         },
         py::arg("precision") = "fp32",

@@ -8,7 +8,7 @@
     tf32          CUDA: tensor cores, 10 bits of mantissa in the factors, sums float32
     bf16, fp16    CUDA: activations in 16 bits; parameters, their gradients, statistics and all
                   sums stay float32. CPU, bf16 only and not in training: activations and weights in
-                  16 bits, sums float32, on processors with AVX512-BF16
+                  16 bits, sums float32, on processors with AVX512-BF16 or AMX
 
 GPUs before compute capability 8.0 compute fp32 alone.
 A word that belongs to the other kind of device leaves float32 as it is. torch.autocast on CUDA

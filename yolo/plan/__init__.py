@@ -15,7 +15,7 @@ import torch
 
 from .. import _C
 from ..ops import PrecisionError
-from .choose import PRECISIONS, limit_weights
+from .choose import PRECISIONS, limit_weights, precision_of
 from .graph import Graph, place
 from .lower import Lowering
 
@@ -27,9 +27,9 @@ class Plan:
 
     precision: "fast" uses Winograd's convolution where that is quicker (relative error about 4e-6
     a layer instead of 1e-6), "exact" never does; "bf16" keeps activations and weights in 16 bits
-    (4e-3 a layer) and needs a processor with AVX512-BF16. weight_limit: bytes of packed weights,
-    kept by taking smaller forms of the weights; None: no limit. level: instruction set, default
-    the best.
+    (4e-3 a layer) and needs a processor with AVX512-BF16, whose AMX it uses if there is one.
+    weight_limit: bytes of packed weights, kept by taking smaller forms of the weights; None: no
+    limit. level: instruction set, default the best.
     """
 
     def __init__(self, net, batch=1, threads=None, precision="fast", weight_limit=WEIGHT_LIMIT,
@@ -47,7 +47,7 @@ class Plan:
 
     def _compile(self, net, weight_limit):
         graph = Graph(self.lanes, self.shape[0])
-        precision = PRECISIONS[self.precision]
+        precision = precision_of(self.precision, self.level)
         low = Lowering(net, graph, precision)
         self._recurrent = [layer for layer in net.layers if hasattr(layer, "reset")]
         self._heads = low.run()

@@ -29,6 +29,12 @@ PRECISIONS = {
     "exact": Precision("fp32", ("direct",), 50e9, "precision is exact"),
     "bf16": Precision("bf16", ("direct", "winograd2"), 100e9),
 }
+MATRIX = Precision("bf16", ("direct",), 600e9, "the matrix registers compute it faster")
+
+
+def precision_of(word, level):
+    """How a plan of the precision `word` computes with the kernels of `level`."""
+    return MATRIX if level.startswith("amx") else PRECISIONS[word]
 
 
 @dataclass

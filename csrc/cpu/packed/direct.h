@@ -3,6 +3,13 @@
 
 constexpr int MAX_TAPS = 1024;  // r * s of a packed convolution, c * r * s of a stem
 
+// Pixels of the largest tile, where x is packed: of stride 1 and 2, and of any.
+#if defined(USE_AMX)
+constexpr int LARGEST_TILE = MATRIX_TILE, ANY_TILE = MATRIX_TILE;
+#else
+constexpr int LARGEST_TILE = TILE, ANY_TILE = 4;
+#endif
+
 template <class T, int CV>
 INLINE TileFn find_tile(int p, int wide, int stride) {
     constexpr int S1 = CV, S2 = 2 * CV;
@@ -39,31 +46,40 @@ struct DirectPass {
     bool in_tile;   // the activation is done in the register tile
     bool streamed;  // y is written past the caches, unless sums wait in it, which lie in them
 
+    template <class T, int CV>
+    TileFn tile_of(int p, int wide) const {
+#if defined(USE_AMX)
+        if constexpr (CV == V) return find_matrix_tile(p, wide);
+#endif
+        return find_tile<T, CV>(p, wide, stride_w);
+    }
+
     // One output row of one panel. x: input at the row's first tap.
     template <class T, int CV>
     void row(const T* x, int image, int h, int first_block, int wide, bool last) {
         elem* y = pixel(a.y, image, first_block, h, 0);
         const elem* residual =
             a.add && last ? pixel(a.residual, image, first_block, h, 0) : nullptr;
-        float sums[2 * TILE * V];  // what another activation is computed from
+        float sums[2 * LARGEST_TILE * V];  // what another activation is computed from
         const bool finishes = last && !in_tile;
         tile.sums = finishes ? sums : nullptr;
-        tile.sums_block = TILE * V;
+        tile.sums_block = LARGEST_TILE * V;
         tile.stream = streamed && last && !tile.resume;
         tile.bias = last ? a.bias + first_block * V : nullptr;
         int done = -1;
         TileFn run = nullptr;
         for (int i = 0; i < columns.count; ++i) {
             const int p = columns.at(i);
-            if (p != done) run = find_tile<T, CV>(p, wide, stride_w);
+            if (p != done) run = tile_of<T, CV>(p, wide);
             done = p;
+            tile.pixels = p;
             tile.x = x;
             tile.y = y;
             tile.residual = residual;
             run(tile);
             if (finishes)
                 for (int k = 0; k <= wide; ++k)
-                    finish(y + k * a.y.block, sums + k * TILE * V,
+                    finish(y + k * a.y.block, sums + k * LARGEST_TILE * V,
                            residual ? residual + k * a.residual.block : nullptr, p, a.activation);
             x += long(p) * stride_w * CV;
             y += p * V;
@@ -72,7 +88,7 @@ struct DirectPass {
     }
 };
 
-static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count) {
+static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count, int largest) {
     TileCall t{};
     t.taps = taps;
     t.tap_count = tap_count;
@@ -81,8 +97,7 @@ static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count) {
     t.mish = a.activation == Activation::mish;
     const bool in_tile = sloped(a.activation) || t.mish;
     t.slope = in_tile ? slope_of(a.activation) : 1.f;
-    const int limit = a.stride_w <= 2 ? TILE : 4;
-    return {a, t, tile_row(a.y.width, limit), a.stride_w, in_tile, in_tile && streams(a.y)};
+    return {a, t, tile_row(a.y.width, largest), a.stride_w, in_tile, in_tile && streams(a.y)};
 }
 
 // Rows of a row block: its input should stay in half of L2 while every panel passes over it, but
@@ -128,7 +143,7 @@ static void direct(const Conv& a, const Share& share) {
     for (int r = 0; r < a.kernel_h; ++r)
         for (int s = 0; s < a.kernel_w; ++s)
             taps[count++] = r * a.dilation_h * a.x.row + long(s) * a.dilation_w * V;
-    DirectPass pass = direct_pass(a, taps, count);
+    DirectPass pass = direct_pass(a, taps, count, a.stride_w <= 2 ? LARGEST_TILE : ANY_TILE);
     pass.tile.x_block = a.x.block;
     pass.tile.step = long(a.stride_w) * V;
     pass.tile.ahead = 1024;
@@ -149,6 +164,9 @@ static void direct(const Conv& a, const Share& share) {
                 direct_panel(pass, panel, block, {c0, least(c0 + near, a.x.blocks)}, chunk);
     }
     if (pass.streamed) Streamed::finish();
+#if defined(USE_AMX)
+    release_matrices();
+#endif
 }
 
 static long direct_scratch(const Conv&) {
@@ -194,7 +212,7 @@ static void stem(const Conv& a, const Share& share) {
     const Range rows = part(a.y.images * a.y.height, share.index, share.count);
     long taps[MAX_TAPS];
     const int tap_count = a.image.channels * a.kernel_h * a.kernel_w;
-    DirectPass pass = direct_pass(a, taps, tap_count);
+    DirectPass pass = direct_pass(a, taps, tap_count, a.stride_w <= 2 ? TILE : 4);
     pass.tile.blocks = 1;
     pass.tile.step = a.stride_w;
     for (int row0 = rows.begin; row0 < rows.end;) {

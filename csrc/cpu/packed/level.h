@@ -5,6 +5,10 @@
 #include "element.h"
 #include "stream.h"
 #include "tile.h"
+#if defined(USE_AMX)
+#include "amx.h"
+#include "matrix.h"
+#endif
 #include "direct.h"
 #include "depthwise.h"
 #include "winograd.h"

@@ -2,6 +2,7 @@
 #include <unistd.h>
 #endif
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
@@ -17,6 +18,25 @@ static bool is_called(const Kernels& level, const std::string& name) {
     return own == name || own == name + "bf16" || own == name + "_bf16";
 }
 
+static const Kernels& trusted(const Kernels& level) {
+    if (level.agrees && !level.agrees())
+        throw std::runtime_error(std::string("the kernels '") + level.name +
+                                 "' compute wrong products on this processor; YOLO_ISA=avx512 "
+                                 "does without them. Please report this");
+    return level;
+}
+
+std::vector<const Kernels*> levels(Precision precision) {
+    std::vector<const Kernels*> found;
+    const bool half = precision == Precision::bf16;
+    if (half)
+        found = {amx(), avx512bf16(), portable_bf16(), amx_model()};
+    else
+        found = {avx512(), avx2(), portable()};
+    found.erase(std::remove(found.begin(), found.end(), nullptr), found.end());
+    return found;
+}
+
 const Kernels& choose(const char* name, Precision precision) {
     if (!name || !*name) name = std::getenv("YOLO_ISA");
     const bool best = !name || !*name, half = precision == Precision::bf16;
@@ -24,9 +44,8 @@ const Kernels& choose(const char* name, Precision precision) {
         throw std::invalid_argument(
             "bf16 needs a processor with AVX512-BF16, which this one lacks");
     std::string have;
-    for (const Kernels* level : {avx512(), avx2(), portable(), avx512bf16(), portable_bf16()}) {
-        if (!level || (level->element == 2) != half) continue;
-        if (best || is_called(*level, name)) return *level;
+    for (const Kernels* level : levels(precision)) {
+        if (best || is_called(*level, name)) return trusted(*level);
         have += std::string(have.empty() ? "" : ", ") + level->name;
     }
     throw std::invalid_argument("YOLO_ISA: no " + std::string(half ? "bf16 " : "") +

@@ -12,6 +12,8 @@
 // float, or at the bf16 levels a bfloat16 (element.h); sums and everything else are floats.
 #pragma once
 
+#include <vector>
+
 #include "../../activation.h"
 #include "mosaic.h"
 
@@ -142,6 +144,7 @@ struct Kernels {
     long (*pool_scratch)(const Pool&);
     double (*peak)(long rounds, float* values);  // operations done: see peak.h
     const TrainingKernels* training;             // null at the bf16 levels
+    bool (*agrees)();  // whether the processor computes what is expected; null: nobody doubts it
 };
 
 // The levels, best first; null where the compiler or the processor lacks one.
@@ -149,14 +152,17 @@ const Kernels* avx512();
 const Kernels* avx2();
 const Kernels* portable();
 // The same for bf16.
+const Kernels* amx();
 const Kernels* avx512bf16();
 const Kernels* portable_bf16();
+const Kernels* amx_model();  // amx with its registers in memory: for tests
 
 enum class Precision { fp32, bf16 };
 
 // The level to use: the best one, or the one that YOLO_ISA=avx512|avx2|portable names. An unknown
-// or unavailable name throws. In bf16 avx512 means avx512bf16, and the portable level, which only
-// emulates it, must be named.
+// or unavailable name throws. In bf16 avx512 means avx512bf16, and the levels that only
+// emulate it must be named.
+std::vector<const Kernels*> levels(Precision precision);
 const Kernels& choose(const char* name = nullptr, Precision precision = Precision::fp32);
 
 Caches read_caches();

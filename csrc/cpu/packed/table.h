@@ -29,4 +29,9 @@ static const Kernels kernels = {
     pool_scratch,
     peak,
     training,
+#if defined(USE_AMX)
+    matrices_agree,
+#else
+    nullptr,
+#endif
 };

@@ -13,6 +13,7 @@ struct TileCall {
     int blocks;     // channel blocks to sum over
     long x_block;   // elements between channel blocks of x
     long step;      // elements between neighbouring pixels of x, read only where STEP is 0
+    int pixels;     // of the tile, read only by matrix tiles
     const void* w;  // [blocks][taps][CV / DEPTH][KV * V][DEPTH], of x's type
     long ahead;     // elements from w to what the next tile will read: fetched into L2
     elem* y;        // first pixel of the first output block
