@@ -1,6 +1,7 @@
-// The packed kernels of another architecture against sums in double precision: a program of its
-// own, so that it can be built by a cross-compiler and run by an emulator. Prints each case; exit
-// code 1 if an error is too large.
+// The packed kernels of another processor against sums in double precision: a program of its own,
+// so that it can be built by a cross-compiler and run by an emulator. Prints each case; exit code 1
+// if an error is too large. Arguments: levels, by name; without them, all that the processor has.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -70,9 +71,11 @@ double relative(const std::vector<float>& y, const std::vector<double>& expected
     return std::sqrt(error / norm);
 }
 
-// Channels are multiples of the lanes, so dense weights need no padding.
-bool holds(const Kernels& kernels, const Case& a) {
+// Channels are made multiples of the lanes, so that dense weights need no padding.
+bool holds(const Kernels& kernels, Case a) {
     const int pad = a.size / 2, lanes = kernels.lanes;
+    a.c = (a.c + lanes - 1) / lanes * lanes;
+    a.k = (a.k + lanes - 1) / lanes * lanes;
     const int oh = (a.h + 2 * pad - a.size) / a.stride + 1;
     const int ow = (a.w + 2 * pad - a.size) / a.stride + 1;
     const long taps = long(a.size) * a.size, depth = a.algorithm == Algorithm::depthwise ? 1 : a.c;
@@ -101,11 +104,12 @@ bool holds(const Kernels& kernels, const Case& a) {
 
 }  // namespace
 
-int main() {
+int main(int count, char** names) {
     const Case cases[] = {
         {"1x1", Algorithm::direct, 24, 13, 17, 40, 1, 1, 5e-6, 6e-3},
         {"3x3", Algorithm::direct, 16, 13, 17, 24, 3, 1, 5e-6, 6e-3},
         {"3x3 / 2", Algorithm::direct, 16, 15, 18, 20, 3, 2, 5e-6, 6e-3},
+        {"3x3 wide", Algorithm::direct, 16, 5, 71, 40, 3, 1, 5e-6, 6e-3},
         {"5x5 / 3", Algorithm::direct, 8, 16, 19, 12, 5, 3, 5e-6, 6e-3},
         {"depthwise", Algorithm::depthwise, 20, 13, 17, 20, 3, 1, 5e-6, 6e-3},
         {"winograd2", Algorithm::winograd2, 32, 13, 17, 36, 3, 1, 1e-5, 6e-3},
@@ -113,9 +117,14 @@ int main() {
         {"phases", Algorithm::phases, 32, 13, 17, 36, 3, 2, 1e-5, 0},
     };
     bool good = true;
-    for (const Kernels* kernels : {portable(), portable_bf16()})
-        for (const Case& one : cases)
-            if (kernels->element == 4 || one.bf16_limit > 0)
-                good &= holds(*kernels, one);
+    for (Precision precision : {Precision::fp32, Precision::bf16})
+        for (const Kernels* level : levels(precision)) {
+            const auto named = [=](const char* name) { return !std::strcmp(name, level->name); };
+            if (count > 1 && std::none_of(names + 1, names + count, named)) continue;
+            const Kernels& kernels = choose(level->name, precision);  // where it is tried
+            for (const Case& one : cases)
+                if (kernels.element == 4 || one.bf16_limit > 0) good &= holds(kernels, one);
+        }
+    std::printf("best in bf16: %s\n", levels(Precision::bf16).front()->name);
     return good ? 0 : 1;
 }

@@ -12,9 +12,8 @@ EMULATORS = ("qemu-aarch64-static", "qemu-aarch64")
 ROOT = Path(__file__).resolve().parents[2]
 PACKED = ROOT / "csrc/cpu/packed"
 SOURCES = [
-    *(PACKED / f"{name}.cpp" for name in ("plan", "mosaic", "levels", "level_portable")),
-    *PACKED.glob("level_portable_*.cpp"),
-    *PACKED.glob("level_avx*.cpp"),  # empty there
+    *(PACKED / f"{name}.cpp" for name in ("plan", "mosaic")),
+    *PACKED.glob("level*.cpp"),  # those of other processors are empty there
     ROOT / "csrc/cpu/threads.cpp",
     ROOT / "tests/arm/kernels.cpp",
 ]
