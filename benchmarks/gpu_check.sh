@@ -12,6 +12,9 @@ RESULTS=${RESULTS:-build/gpu}
 mkdir -p build "$RESULTS" && RESULTS=$(cd "$RESULTS" && pwd) || exit 1
 LIBRARY=$PWD/build/gpu_kernels.so
 PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
+export PYTHONUNBUFFERED=1
+# what was stopped has named each test that it ran; a kernel that never ends ends its run
+PYTEST="-m pytest -vv --tb=short --timeout 100 --timeout-method thread"
 ALL="build probe test sanitize conv network train compiled train-compiled"
 summary=""
 failed=0
@@ -36,11 +39,11 @@ build() {  # the package compiles its files side by side; its objects and a prob
     [ -f yolo/_cuda.so ] || cp "$LIBRARY" yolo/_cuda.so  # enough for the benchmarks of convolutions
 }
 probe() {  # the emulator's idea of mma, ldmatrix and conversions, bit for bit
-    YOLO_CUDA_LIBRARY=$LIBRARY part probe 120 "$PYTHON" -m pytest tests/cuda/test_machine.py
+    YOLO_CUDA_LIBRARY=$LIBRARY part probe 120 "$PYTHON" $PYTEST tests/cuda/test_machine.py
 }
 tests() {
-    YOLO_CUDA_LIBRARY=$LIBRARY part test 300 "$PYTHON" -m pytest tests/cuda -m "not long"
-    YOLO_CUDA_LIBRARY=$LIBRARY part test-networks 250 "$PYTHON" -m pytest -m long \
+    YOLO_CUDA_LIBRARY=$LIBRARY part test 300 "$PYTHON" $PYTEST tests/cuda -m "not long"
+    YOLO_CUDA_LIBRARY=$LIBRARY part test-networks 250 "$PYTHON" $PYTEST -m long \
         tests/cuda/test_plan.py tests/cuda/test_operators.py
 }
 sanitize() {  # a program of the kernels alone, on tiny shapes; and a race, which must be found
