@@ -25,7 +25,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from bench_network import network
-from gpu_timing import at_its_best, compare, footprint, machine, require_gpu, save, timed
+from gpu_timing import (
+    Tries,
+    Wrong,
+    at_its_best,
+    compare,
+    footprint,
+    machine,
+    require_gpu,
+    save,
+    timed,
+)
 from shapes import PASSES, ceiling_of, network_floor
 from training_step import as_pytorch
 
@@ -115,8 +125,8 @@ def opened(side, mode, wanted, precision):
         cosines = torch.stack([torch.cosine_similarity(*map(torch.flatten, p), 0) for p in pairs])
         found.append(cosines.mean().item())
         if not (found[0] >= MEAN[precision] and cosines.min() >= LEAST):
-            raise SystemExit(
-                f"{mode}: gradients point apart: cosines of {found[0]:.4f} on average, "
+            raise Wrong(
+                f"gradients point apart: cosines of {found[0]:.4f} on average, "
                 f"the least {cosines.min():.4f} at weight {cosines.argmin()}"
             )
         return step
@@ -125,7 +135,7 @@ def opened(side, mode, wanted, precision):
     return step, found[0], None if mode == "graph" else size
 
 
-def measure(settings, device="cuda", clock=timed):
+def measure(settings, tries, device="cuda", clock=timed):
     """Rows of each of our modes beside each of the peer's."""
     net = network(settings.cfg, settings.size).to(device).train()
     net.iteration = ITERATION
@@ -139,13 +149,17 @@ def measure(settings, device="cuda", clock=timed):
         lambda: (*peer(net, settings.precision), last, boxes),
     )
     wanted = Step(*sides[0](), "eager").gradients()
-    mine = {mode: opened(sides[0], mode, wanted, settings.precision) for mode in settings.ours}
+    mine = {}
+    for mode in settings.ours:
+        with tries.of(f"ours, {mode}"):
+            mine[mode] = opened(sides[0], mode, wanted, settings.precision)
     for mode in settings.modes:
-        theirs = opened(sides[1], mode, wanted, settings.precision)
-        for our_mode, own in mine.items():
-            row = compare([own[0]], [theirs[0]], settings.pairs, clock)._asdict()
-            row |= {"our_mode": our_mode, "peer_mode": mode, "cosine": theirs[1]}
-            yield row | {"our_bytes": own[2], "peer_bytes": theirs[2]}
+        with tries.of(f"the peer's, {mode}"):
+            theirs = opened(sides[1], mode, wanted, settings.precision)
+            for our_mode, own in mine.items():
+                row = compare([own[0]], [theirs[0]], settings.pairs, clock)._asdict()
+                row |= {"our_mode": our_mode, "peer_mode": mode, "cosine": theirs[1]}
+                yield row | {"our_bytes": own[2], "peer_bytes": theirs[2]}
 
 
 def line(row):
@@ -183,12 +197,14 @@ def main(arguments=None):
     ceiling, size = ceiling_of(content["machine"]["device"]), (settings.size, settings.size)
     case = settings.cfg, settings.batch, size
     least = network_floor(*case, PASSES, settings.precision, ceiling)
-    for row in measure(settings):
+    tries = Tries()
+    for row in measure(settings, tries):
         row |= {"network": Path(settings.cfg).stem, "size": settings.size, "batch": settings.batch}
         row["of_floor"] = least / row["ours"]
         content["rows"].append(row)
         save(settings.json, content)
         print(line(row), flush=True)
+    tries.finish()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """`bench_conv.py --device cuda`: our CUDA convolutions beside cuDNN's, layer by layer.
 
 Both sides get the same random normal data in channels_last; weights are scaled so that outputs
-stay near 1. Results are compared before anything is timed. cuDNN chooses by measuring
+stay near 1. Results are compared before anything is timed: a pass that differs, or fails, is named
+and left out, and the program fails in the end. cuDNN chooses by measuring
 (benchmark = True) and computes in the same precision.
 """
 
@@ -9,7 +10,17 @@ import math
 
 import torch
 import torch.nn.functional as F
-from gpu_timing import at_its_best, compare, machine, relative, require_gpu, save, sets_for
+from gpu_timing import (
+    Tries,
+    Wrong,
+    at_its_best,
+    compare,
+    machine,
+    relative,
+    require_gpu,
+    save,
+    sets_for,
+)
 from shapes import ceiling_of, floor, flops, layer_shapes, traffic
 from timing import geometric_mean
 
@@ -57,7 +68,7 @@ def measure(a, name, precision, pairs, cold):
     mine, theirs = ([side(a, name, *given) for given in sets] for side in (ours, cudnn))
     error = relative([mine[0]()], [theirs[0]()])
     if not error <= 2 * LIMITS[precision]:
-        raise SystemExit(f"{name} of {a}: the results differ by {error:.1e}")
+        raise Wrong(f"the results differ by {error:.1e}")
     return compare(mine, theirs, pairs)._asdict() | {"error": error}
 
 
@@ -72,19 +83,22 @@ def run(settings):
     print("| --- | --- | --: | --: | --: | --: | --: | --: |")
     content = {"kind": "conv", "machine": info, "network": settings.cfg, "rows": []}
     content |= {"batch": settings.batch, "precision": precision}
-    rows = content["rows"]
+    rows, tries = content["rows"], Tries()
     with torch.no_grad(), ops.precision(precision):
         for a, count in found.items():
             for name in settings.passes:
-                row = measure(a, name, precision, settings.pairs, settings.cold)
-                row |= {"shape": a._asdict(), "pass": name, "count": count}
-                row["tflops"] = flops(a) / row["ours"] / 1e12
-                row["of_floor"] = floor(a, name, precision, ceiling) / row["ours"] if ceiling else 0
-                rows.append(row)
-                print(line(row), flush=True)
+                with tries.of(f"{name} of {a}"):
+                    row = measure(a, name, precision, settings.pairs, settings.cold)
+                    row |= {"shape": a._asdict(), "pass": name, "count": count}
+                    row["tflops"] = flops(a) / row["ours"] / 1e12
+                    least = floor(a, name, precision, ceiling) if ceiling else 0
+                    row["of_floor"] = least / row["ours"]
+                    rows.append(row)
+                    print(line(row), flush=True)
             save(settings.json, content)
-    for name in settings.passes:
+    for name in dict.fromkeys(row["pass"] for row in rows):
         print(f"geometric mean, {name}: {mean_ratio(rows, name):.2f}")
+    tries.finish()
 
 
 def line(row):

@@ -11,6 +11,7 @@ import json
 import math
 import statistics
 import subprocess
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +93,30 @@ def require_gpu(what):
     """Ends a program, the name of which is `what`, that can measure nothing here."""
     if not torch.cuda.is_available():
         raise SystemExit(f"{what}: this machine, or this build of torch, has no GPU")
+
+
+class Tries:
+    """Many measurements, of which one that fails is said, and ends no other."""
+
+    def __init__(self):
+        self.failed = []
+
+    @contextmanager
+    def of(self, what):
+        try:
+            yield
+        except (RuntimeError, ValueError, Wrong) as error:
+            print(f"{what}: {error}", flush=True)
+            self.failed.append(what)
+
+    def finish(self):
+        """Ends the program as failed where one of them did."""
+        if self.failed:
+            raise SystemExit(f"not measured: {', '.join(self.failed)}")
+
+
+class Wrong(Exception):
+    """Two sides do not compute the same."""
 
 
 def machine():

@@ -4,7 +4,18 @@ Each is a row, and named; the report marks the fastest.
 """
 
 import torch
-from gpu_timing import at_its_best, compare, footprint, graphed, machine, relative, save, timed
+from gpu_timing import (
+    Tries,
+    Wrong,
+    at_its_best,
+    compare,
+    footprint,
+    graphed,
+    machine,
+    relative,
+    save,
+    timed,
+)
 from shapes import ceiling_of, network_floor
 from training_step import as_pytorch
 
@@ -32,26 +43,27 @@ def peer(net, x, precision, mode):
     return graphed(forward) if "graph" in mode else forward
 
 
-def measure(net, batch, precision, pairs, modes=MODES, clock=timed):
+def measure(net, batch, precision, pairs, modes, tries, clock=timed):
     """The row of each mode."""
     x = torch.rand(batch, *net.input_shape, device=next(net.parameters()).device)
 
     def build():
         plan = CudaPlan(net.fused(), batch, precision)
         if plan.fallback:
-            raise SystemExit(f"no plan: {plan.fallback}")
+            raise ValueError(f"no plan: {plan.fallback}")
         return lambda: plan(x)
 
     ours, our_bytes = footprint(build)
     for mode in modes:
-        theirs, peer_bytes = footprint(lambda mode=mode: peer(net, x, precision, mode))
-        error = relative(ours(), theirs())
-        if not error <= LIMITS[precision]:
-            raise SystemExit(f"{mode}: the heads differ by {error:.1e}")
-        row = compare([ours], [theirs], pairs, clock)._asdict()
-        # what a graph holds is not seen; ours keeps its maps outside of it
-        sizes = {"our_bytes": our_bytes, "peer_bytes": None if "graph" in mode else peer_bytes}
-        yield row | sizes | {"peer_mode": mode, "error": error}
+        with tries.of(f"{net.cfg_path}, {mode}"):
+            theirs, peer_bytes = footprint(lambda mode=mode: peer(net, x, precision, mode))
+            error = relative(ours(), theirs())
+            if not error <= LIMITS[precision]:
+                raise Wrong(f"the heads differ by {error:.1e}")
+            row = compare([ours], [theirs], pairs, clock)._asdict()
+            # what a graph holds is not seen; ours keeps its maps outside of it
+            sizes = {"our_bytes": our_bytes, "peer_bytes": None if "graph" in mode else peer_bytes}
+            yield row | sizes | {"peer_mode": mode, "error": error}
 
 
 def run(cases, precision, pairs, path, modes=MODES):
@@ -59,17 +71,23 @@ def run(cases, precision, pairs, path, modes=MODES):
     at_its_best(precision)
     content = {"kind": "network", "machine": machine(), "precision": precision, "rows": []}
     ceiling = ceiling_of(content["machine"]["device"])
+    tries = Tries()
     for name, net, batch in cases:
         case = net.cfg_path, batch, net.input_shape[1:]
         least = network_floor(*case, ("forward",), precision, ceiling)
-        for row in measure(net, batch, precision, pairs, modes):
-            row |= {"network": name, "size": net.input_shape[1], "batch": batch}
-            row["of_floor"] = least / row["ours"]
-            content["rows"].append(row)
-            save(path, content)
-            print(
-                f"{name} {row['size']} batch {batch} {precision}: ours {row['ours'] * 1e3:.3f} ms, "
-                f"{row['peer_mode']} {row['peer'] * 1e3:.3f} ms, {row['ratio']:.2f} "
-                f"({row['low']:.2f}-{row['high']:.2f})",
-                flush=True,
-            )
+        with tries.of(f"{name}, ours"):
+            for row in measure(net, batch, precision, pairs, modes, tries):
+                row |= {"network": name, "size": net.input_shape[1], "batch": batch}
+                row["of_floor"] = least / row["ours"]
+                content["rows"].append(row)
+                save(path, content)
+                print(line(row, precision), flush=True)
+    tries.finish()
+
+
+def line(row, precision):
+    return (
+        f"{row['network']} {row['size']} batch {row['batch']} {precision}: "
+        f"ours {row['ours'] * 1e3:.3f} ms, {row['peer_mode']} {row['peer'] * 1e3:.3f} ms, "
+        f"{row['ratio']:.2f} ({row['low']:.2f}-{row['high']:.2f})"
+    )

@@ -33,17 +33,41 @@ def rows(path, capsys, load):
     return json.loads(path.read_text())["rows"]
 
 
-@pytest.mark.parametrize("precision", ["bf16", "tf32"])
-def test_convolutions(gpu, load, tiny, tmp_path, capsys, monkeypatch, precision):
+@pytest.fixture
+def conv(gpu, load, tiny, tmp_path, monkeypatch):
+    """(bench_conv.py in a precision, the module that does it, the file of its figures)"""
     bench, path = load("bench_conv"), tmp_path / "conv.json"
-    conv_cuda = importlib.import_module("conv_cuda")  # as the benchmark does
+    module = importlib.import_module("conv_cuda")  # as the benchmark does
     with _disable_current_modes():  # it counts on the device "meta", the stand-in's own
-        shapes = conv_cuda.layer_shapes(tiny, 2)
-    monkeypatch.setattr(conv_cuda, "layer_shapes", lambda *_: shapes)
-    given = ["--device", "cuda", "--cfg", tiny, "--batch", "2", "--precision", precision]
-    bench.main([*given, "--pairs", "2", "--json", str(path)])
+        shapes = module.layer_shapes(tiny, 2)
+    monkeypatch.setattr(module, "layer_shapes", lambda *_: shapes)
+    given = ["--device", "cuda", "--cfg", tiny, "--batch", "2", "--pairs", "2", "--json", str(path)]
+    return lambda precision: bench.main([*given, "--precision", precision]), module, path
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_convolutions(conv, load, capsys, precision):
+    run, _, path = conv
+    run(precision)
     found = rows(path, capsys, load)
     assert [row["pass"] for row in found] == ["forward", "grad_x", "grad_weight"] * 2
+
+
+def test_a_pass_that_differs_or_fails_ends_no_other(conv, load, capsys, monkeypatch):
+    run, module, path = conv
+    plain = module.cudnn
+
+    def cudnn(a, name, x, weight, grad_y):
+        if name == "grad_x":
+            raise RuntimeError("out of order")
+        return plain(a, name, -x if name == "forward" else x, weight, grad_y)
+
+    monkeypatch.setattr(module, "cudnn", cudnn)
+    with pytest.raises(SystemExit, match=r"not measured: forward of ConvShape.*, grad_x of"):
+        run("bf16")
+    out = capsys.readouterr().out
+    assert out.count("out of order") == 2 and out.count("the results differ by 2.0e+00") == 2
+    assert [row["pass"] for row in rows(path, capsys, load)] == ["grad_weight"] * 2
 
 
 def test_inference(gpu, load, tiny, tmp_path, capsys):
