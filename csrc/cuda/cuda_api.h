@@ -110,6 +110,19 @@ YOLO_CUDA_API int64_t yolo_cuda_norm_workspace(int64_t rows, int channels);
 YOLO_CUDA_API int yolo_cuda_norm_forward(const YoloNorm* call, void* stream);
 YOLO_CUDA_API int yolo_cuda_norm_backward(const YoloNorm* call, void* stream);
 
+// y: that of x, or in YOLO_GRAD_X the gradient of x; grad_slope is then written too. Slopes are
+// float, or double where type is double; workspace: of YOLO_GRAD_X alone.
+struct YoloPrelu {
+    int64_t rows;
+    int channels;
+    YoloType type;
+    YoloRows x, grad_y, y;
+    const void* slope;
+    void *grad_slope, *workspace;
+};
+YOLO_CUDA_API int64_t yolo_cuda_prelu_workspace(int64_t rows, int channels);
+YOLO_CUDA_API int yolo_cuda_prelu(const YoloPrelu* call, YoloPass pass, void* stream);
+
 // x and y are gradients in YOLO_GRAD_X. index: int32, dense (n, p, q, c), or null.
 struct YoloPool {
     int n, c, h, w, p, q;
@@ -201,7 +214,8 @@ enum YoloFunction : int {
     YOLO_CALL_AVGPOOL,
     YOLO_CALL_UPSAMPLE,
     YOLO_CALL_REORG,
-    YOLO_CALL_SPP
+    YOLO_CALL_SPP,
+    YOLO_CALL_PRELU
 };
 struct YoloStep {
     YoloFunction function;

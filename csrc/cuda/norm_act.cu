@@ -6,32 +6,24 @@
 //                 grad_bias = sum d,  grad_scale = sum d * xhat,  xhat = (x - mean) * rstd
 //                 grad_x = scale * rstd * (d - grad_bias / rows - xhat * grad_scale / rows)
 //
-// Sums: a block takes 32 channels of a range of rows; ranges are merged in one fixed order. The
-// spread is summed around the first value of the range and merged by Chan's rule: no difference of
-// large numbers. Without statistics (evaluation) grad_x = scale * rstd * d.
+// Sums: see ranges.cuh. The spread is summed around the first value of the range and merged by
+// Chan's rule: no difference of large numbers. Without statistics (evaluation) grad_x = scale *
+// rstd * d.
 #include <type_traits>
 
 #include "channel.cuh"
 #include "cuda_api.h"
 #include "moments.cuh"
 #include "pixels.cuh"
+#include "ranges.cuh"
 
 namespace {
 
-constexpr int CHANNELS = 32, LINES = 8;  // of a block that sums
+using ranges::CHANNELS;
+using ranges::LINES;
+using ranges::Ranges;
+
 constexpr int THREADS = 256;
-constexpr int LEAST_ROWS = 128, MOST_RANGES = 256;
-
-struct Ranges {
-    int count;
-    int64_t rows_each;
-};
-
-Ranges ranges_of(int64_t rows) {
-    int64_t count = (rows + LEAST_ROWS - 1) / LEAST_ROWS;
-    count = count < 1 ? 1 : count > MOST_RANGES ? MOST_RANGES : count;
-    return {int(count), (rows + count - 1) / count};
-}
 
 template <class T>
 __global__ void moments_kernel(YoloNorm t, Ranges ranges, Moments<typename Compute<T>::type>* out) {
@@ -125,22 +117,12 @@ __global__ void sums_kernel(YoloNorm t, Ranges ranges, Sums<typename Compute<T>:
     using N = typename Compute<T>::type;
     SHARED(Sums<N>, lines, [LINES][CHANNELS]);
     int c = int(blockIdx.x) * CHANNELS + int(threadIdx.x);
-    int64_t begin = blockIdx.y * ranges.rows_each, end = begin + ranges.rows_each;
-    if (end > t.rows) end = t.rows;
-    Sums<N> all = {};
-    if (c < t.channels) {
-        Channel<N> channel = channel_of<N>(t, c);
-        for (int64_t row = begin + threadIdx.y; row < end; row += LINES) {
-            N x = widen(load(row_of<T>(t.x, row) + c));
-            N d = channel.gradient(t.activation, x, widen(load(row_of<T>(t.grad_y, row) + c)));
-            all.merge({d, d * channel.hat(x)});
-        }
-    }
-    lines[threadIdx.y][threadIdx.x] = all;
-    __syncthreads();
-    if (threadIdx.y != 0 || c >= t.channels) return;
-    for (int line = 1; line < LINES; ++line) all.merge(lines[line][threadIdx.x]);
-    store(out + int64_t(blockIdx.y) * t.channels + c, all);
+    Channel<N> channel = channel_of<N>(t, c < t.channels ? c : 0);
+    ranges::merge_range(lines, ranges, t.rows, t.channels, c, out, [&](int64_t row) {
+        N x = widen(load(row_of<T>(t.x, row) + c));
+        N d = channel.gradient(t.activation, x, widen(load(row_of<T>(t.grad_y, row) + c)));
+        return Sums<N>{d, d * channel.hat(x)};
+    });
 }
 
 template <class N>
@@ -191,10 +173,10 @@ void merge_ranges(const YoloNorm& t, Stream stream, First first,
     const Part<N>* partial = room;
     int64_t count = t.tile_count;
     if (t.tiles == nullptr) {
-        Ranges ranges = ranges_of(t.rows);
-        count = ranges.count;
-        LAUNCH(first, dim3(channel_blocks(t), ranges.count), dim3(CHANNELS, LINES), 0, stream, t,
-               ranges, room);
+        Ranges parts = ranges::of(t.rows);
+        count = parts.count;
+        LAUNCH(first, dim3(channel_blocks(t), parts.count), dim3(CHANNELS, LINES), 0, stream, t,
+               parts, room);
     } else if constexpr (std::is_same_v<N, float>) {  // no convolution leaves tiles of doubles
         partial = static_cast<const Part<N>*>(t.tiles);
         if (count > MERGED) {
@@ -250,8 +232,8 @@ bool acceptable(const YoloNorm& t) {
 int64_t yolo_cuda_norm_workspace(int64_t rows, int channels) {
     // Tiles of a convolution have as many rows as the shortest range, but for the last of each part
     // of a strided one; their sums need a third of this room.
-    int64_t ranges = ranges_of(rows).count, merged = rows / LEAST_ROWS / MERGED + 1;
-    return (ranges > merged ? ranges : merged) * channels * int64_t(sizeof(Moments<double>));
+    int64_t parts = ranges::of(rows).count, merged = rows / ranges::LEAST_ROWS / MERGED + 1;
+    return (parts > merged ? parts : merged) * channels * int64_t(sizeof(Moments<double>));
 }
 
 int yolo_cuda_norm_forward(const YoloNorm* call, void* stream) {

@@ -30,6 +30,8 @@ int run(const YoloStep& step, void* stream) {
             return yolo_cuda_reorg(as<YoloReorg>(step), stream);
         case YOLO_CALL_SPP:
             return yolo_cuda_spp(as<YoloSpp>(step), step.pass, stream);
+        case YOLO_CALL_PRELU:
+            return yolo_cuda_prelu(as<YoloPrelu>(step), step.pass, stream);
     }
     return YOLO_BAD_SHAPE;
 }

@@ -61,6 +61,6 @@ int64_t yolo_cuda_struct_bytes(int which) {
     const size_t bytes[] = {sizeof(YoloConv),     sizeof(YoloNorm),  sizeof(YoloPool),
                             sizeof(YoloUpsample), sizeof(YoloReorg), sizeof(YoloParameter),
                             sizeof(YoloStep),     sizeof(YoloGrid),  sizeof(YoloDetect),
-                            sizeof(YoloRoi),      sizeof(YoloSpp)};
-    return which >= 0 && which < 11 ? int64_t(bytes[which]) : -1;
+                            sizeof(YoloRoi),      sizeof(YoloSpp),   sizeof(YoloPrelu)};
+    return which >= 0 && which < 12 ? int64_t(bytes[which]) : -1;
 }

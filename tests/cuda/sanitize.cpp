@@ -144,6 +144,19 @@ void normalise(YoloType type, int channels) {
     check(yolo_cuda_norm_backward(&t, nullptr), "norm_backward");
 }
 
+void prelu(int channels) {
+    const int64_t rows = 137;
+    Buffer x(rows * channels, YOLO_FLOAT32), y(rows * channels, YOLO_FLOAT32);
+    Memory<float> slope(size_t(channels), 0.25f), grad(size_t(channels), 0.f);
+    Memory<char> room(size_t(yolo_cuda_prelu_workspace(rows, channels)));
+    YoloPrelu t = {rows,    channels, YOLO_FLOAT32, {x.data(), channels}, {}, {}, nullptr,
+                   nullptr, {}};
+    t.y = {y.data(), channels}, t.grad_y = t.x;
+    t.slope = slope.data(), t.grad_slope = grad.data(), t.workspace = room.data();
+    check(yolo_cuda_prelu(&t, YOLO_FORWARD, nullptr), "prelu");
+    check(yolo_cuda_prelu(&t, YOLO_GRAD_X, nullptr), "prelu grad_x");
+}
+
 void pool() {
     Buffer x(2 * 5 * 6 * 7, YOLO_FLOAT32), y(2 * 5 * 3 * 4, YOLO_FLOAT32);
     Memory<int> index(2 * 5 * 3 * 4);
@@ -234,6 +247,8 @@ int main(int count, char** arguments) {
         pool();
         spp(8);
         spp(3);
+        prelu(8);
+        prelu(35);
         regions();
         detect(40);
         detect(7);

@@ -92,6 +92,29 @@ def test_batch_norm_with_residual_in_any_order(machine, any_order, dtype):
     assert all(torch.equal(a, b) for a, b in zip((y, mean, rstd), again, strict=True))
 
 
+@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("shape", [(3, 24, 7, 9), (1, 35, 19, 16), (2, 5, 13, 11)])
+def test_prelu(machine, any_order, shape, dtype):
+    """Values and gradients, in slices of wider maps; sums over several ranges, equal in every
+    run."""
+    wide = normal(machine, dtype, shape[0], *shape[2:], shape[1] + 8).permute(0, 3, 1, 2)
+    x, grad_y = wide[:, 8:], normal(machine, dtype, *shape)
+    x[0, :, 0, :3] = torch.tensor([0.0, -0.0, 3.0])
+    slope = normal(machine, torch.float64 if dtype == torch.float64 else torch.float32, shape[1])
+    exact = x.double().requires_grad_(), slope.double().requires_grad_()
+    wanted = F.prelu(*exact)
+    wanted.backward(grad_y.double())
+    out = torch.full_like(wide, 7.0)
+    any_order.prelu_forward(x, slope, out=out[:, 8:])
+    assert_near(out[:, 8:], wanted, LIMITS[dtype])
+    assert (out[:, :8] == 7).all()
+    grads = any_order.prelu_backward(grad_y, x, slope)
+    assert_near(grads[0], exact[0].grad, LIMITS[dtype])
+    assert_near(grads[1], exact[1].grad, 1e-12 if dtype == torch.float64 else 5e-6)
+    again = any_order.prelu_backward(grad_y, x, slope)
+    assert all(torch.equal(a, b) for a, b in zip(grads, again, strict=True))
+
+
 POOLS = [(2, 2, 1), (2, 2, 0), (2, 1, 1), (3, 2, None), (5, 1, 4), (13, 1, 12), ((3, 2), (1, 2), 1)]
 
 

@@ -43,7 +43,7 @@ NETS = {
     + "[dropout]\n" + "[upsample]\nstride=2\n" + route(-1, 0, -1)
     + conv(14, 1, 1, "linear", 0) + HEADS,
     "mobile": conv(8, stride=2, activation="relu6") + conv(8, more="groups=8") + conv(30, 1)
-    + conv(30, stride=2, more="groups=30") + "[avgpool]\n" + conv(10, 1, 1, "linear", 0)
+    + conv(30, stride=2, more="groups=30") + "[prelu]\n[avgpool]\n" + conv(10, 1, 1, "linear", 0)
     + "[softmax]\n",
 }  # fmt: skip
 

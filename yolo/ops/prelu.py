@@ -3,7 +3,7 @@
     grad_x     = grad_y where x > 0, else slope[c] * grad_y
     grad_slope = sum of grad_y * x over images and pixels where x <= 0
 
-Twin: torch.where. On CUDA it is that expression too, as the rare activations are.
+Twin: torch.where.
 """
 
 import torch
@@ -15,7 +15,6 @@ from .grad import first_order
 from .native import library, threads
 from .operator import operator, result
 from .packed import Packed
-from .precision import sum_type
 from .shapes import ShapeError, same_type
 
 
@@ -30,15 +29,10 @@ def prelu(x, slope):
     if isinstance(x, Packed):
         return packed_pointwise.prelu(x, slope)
     if uses_torch():
-        return prelu_forward(x, slope)
+        return torch.where(x > 0, x, slope.to(x.dtype).view(1, -1, *[1] * (x.dim() - 2)) * x)
     if torch.is_grad_enabled() and (x.requires_grad or slope.requires_grad):
         return _Prelu.apply(x, slope)
     return _forward(x, slope)
-
-
-def _beside(x, slope):
-    """The slopes in x's type and number of dimensions."""
-    return slope.to(x.dtype).view(1, -1, *[1] * (x.dim() - 2))
 
 
 class _Prelu(torch.autograd.Function):
@@ -72,16 +66,3 @@ def _backward(grad_y, x, slope):
     pointers = [t.data_ptr() for t in (grad_y, x, slope, *grads)]
     library().prelu_backward(planes(x), x.element_size(), *pointers, threads())
     return grads
-
-
-def prelu_forward(x, slope):
-    """The expression for devices without a kernel of it."""
-    return torch.where(x > 0, x, _beside(x, slope) * x)
-
-
-def prelu_backward(grad_y, x, slope):
-    """Its gradients (grad_x, grad_slope); sums in float32 where x has 16 bits."""
-    wide = sum_type(x.dtype)
-    below = torch.where(x > 0, 0.0, grad_y.to(wide) * x.to(wide))
-    grad_x = torch.where(x > 0, grad_y, _beside(x, slope) * grad_y)
-    return grad_x, below.sum([d for d in range(x.dim()) if d != 1]).to(slope.dtype)

@@ -248,6 +248,14 @@ def _activation(low, layer):
     )  # fmt: skip
 
 
+def _prelu(low, layer):
+    slope = layer.slope.detach().float().contiguous()
+    low.add(
+        layer, "prelu", low.inputs(layer), Map(*layer.out_shape),
+        lambda kernels, y, x: kernels.prelu_forward(x, slope, out=y),
+    )  # fmt: skip
+
+
 def _dropout(low, layer):
     """In evaluation the output is the input."""
     (low.maps[layer.index],) = low.inputs(layer)
@@ -273,6 +281,7 @@ LOWER = {
     "Upsample": _upsample,
     "Avgpool": _avgpool,
     "Activation": _activation,
+    "Prelu": _prelu,
     "Dropout": _dropout,
     "Yolo": _head,
     "GaussianYolo": _head,

@@ -28,6 +28,7 @@ from .structs import (
     Norm,
     Parameter,
     Pool,
+    Prelu,
     Reorg,
     Roi,
     Spp,
@@ -57,7 +58,7 @@ class Kernels:
     def _state_results(self):
         """What the functions return that give no int."""
         self.library.yolo_cuda_message.restype = c_char_p
-        for kernel in ("conv_im2col", "conv_implicit", "conv_stem", "depthwise", "norm"):
+        for kernel in ("conv_im2col", "conv_implicit", "conv_stem", "depthwise", "norm", "prelu"):
             getattr(self.library, f"yolo_cuda_{kernel}_workspace").restype = c_int64
         self.library.yolo_cuda_conv_implicit_tiles.restype = c_int64
 
@@ -312,6 +313,29 @@ class Kernels:
         workspace = self.room(size, x.device)
         call.workspace = pointer(workspace)
         self.call(name, x.device, ctypes.byref(call))
+
+    def prelu_forward(self, x, slope, out=None):
+        """slope (c): of sum_type(x)."""
+        x = pixels_last(x)
+        y = empty_nhwc(x, x.shape) if out is None else out
+        self._prelu(FORWARD, x, y, slope)
+        return y
+
+    def prelu_backward(self, grad_y, x, slope):
+        """grad_x, grad_slope."""
+        grad_y, x = pixels_last(grad_y), pixels_last(x)
+        grad_x, grad_slope = empty_nhwc(x, x.shape), torch.zeros_like(slope)
+        self._prelu(GRAD_X, x, grad_x, slope, grad_y, grad_slope)
+        return grad_x, grad_slope
+
+    def _prelu(self, pass_, x, y, slope, grad_y=None, grad_slope=None):
+        pixels = x.shape[0] * x.shape[2] * x.shape[3]
+        call = Prelu(pixels, x.shape[1], TYPES[x.dtype], rows(x), rows(grad_y), rows(y))
+        call.slope, call.grad_slope = pointer(slope), pointer(grad_slope)
+        size = self.library.yolo_cuda_prelu_workspace(c_int64(call.rows), call.channels)
+        workspace = self.room(size if pass_ == GRAD_X else 0, x.device)
+        call.workspace = pointer(workspace)
+        self.call("yolo_cuda_prelu", x.device, ctypes.byref(call), pass_)
 
     # -- pools and enlargement --------------------------------------------------------------
 

@@ -11,12 +11,10 @@ import torch
 
 from ..operator import implement
 from ..precision import precision, sum_type
-from ..prelu import prelu_backward as prelu_gradients
-from ..prelu import prelu_forward as prelu_values
 from ..shapes import conv_shape, pool_shape
 from .choose import choose
 from .kernels import CudaError, Kernels
-from .layout import empty_nhwc, pitch_of, pixels_last
+from .layout import empty_nhwc, pitch_of
 from .selftest import refuse
 from .structs import GRAD_X
 
@@ -250,16 +248,15 @@ def reorg(x, sizes, reverse):
     return kernels().reorg(x, sizes, reverse)
 
 
-def _as_results_lie(x):
-    return pixels_last(x) if x.dim() == 4 else x.contiguous()
-
-
 def prelu_forward(x, slope):
-    return prelu_values(_as_results_lie(x), slope)
+    (slope,) = _channels(x, slope)
+    return kernels().prelu_forward(_planes(x), slope).view(x.shape)
 
 
 def prelu_backward(grad_y, x, slope):
-    return prelu_gradients(_as_results_lie(grad_y), _as_results_lie(x), slope)
+    (wide,) = _channels(x, slope)
+    grad_x, grad_slope = kernels().prelu_backward(_planes(grad_y), _planes(x), wide)
+    return grad_x.view(x.shape), grad_slope.to(slope.dtype)
 
 
 def roi_align_forward(x, rois, size, samples):

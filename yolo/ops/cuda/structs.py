@@ -142,13 +142,22 @@ class Spp(Structure):
     )
 
 
-STRUCTS = (Conv, Norm, Pool, Upsample, Reorg, Parameter, Step, Grid, Detect, Roi, Spp)
+class Prelu(Structure):
+    _fields_ = _fields(
+        (c_int64, "rows"),
+        (c_int, "channels type"),
+        (Rows, "x grad_y y"),
+        (c_void_p, "slope grad_slope workspace"),
+    )
+
+
+STRUCTS = (Conv, Norm, Pool, Upsample, Reorg, Parameter, Step, Grid, Detect, Roi, Spp, Prelu)
 # in the order of YoloFunction
 FUNCTIONS = tuple(
     f"yolo_cuda_{name}"
     for name in (
         *("conv_im2col", "conv_implicit", "conv_stem", "depthwise", "norm_forward"),
-        *("maxpool", "avgpool", "upsample", "reorg", "spp"),
+        *("maxpool", "avgpool", "upsample", "reorg", "spp", "prelu"),
     )
 )
 
