@@ -211,6 +211,22 @@ def test_training_steps_of_every_mode(load, tiny, monkeypatch):
         assert ("memory" in text) == ("graph" not in (row["our_mode"], row["peer_mode"]))
 
 
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_the_peer_trains_under_autocast(load, tiny, monkeypatch, mode):
+    """That of the CPU, in bfloat16, beside float32."""
+    bench, autocast = load("bench_train"), torch.autocast
+    fake_gpu(bench, monkeypatch)
+    monkeypatch.setattr(torch, "autocast", lambda _, *how: autocast("cpu", *how))
+    net = bench.network(tiny, 32).train()
+    given = torch.rand(2, 3, 32, 32), bench.truths(2, "cpu")
+    exact, half = (bench.Step(*bench.peer(net, p), *given, mode) for p in ("fp32", "bf16"))
+    pairs = zip(half.gradients(), exact.gradients(), strict=True)
+    cosines = [torch.cosine_similarity(a.flatten(), b.flatten(), 0) for a, b in pairs]
+    assert 0.99 < min(cosines) < 0.9999999
+    half()
+    assert all(bool(p.isfinite().all()) for p in half.net.parameters())
+
+
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
 def test_wrong_gradients_are_not_timed(load, tiny, monkeypatch, capsys):
     bench = load("bench_train")
