@@ -27,13 +27,15 @@ from .options import NetOptions
 from .stretches import run_again, stretches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from os import PathLike
 
     from typing_extensions import Self, Unpack
 
     from .detections import Detections
     from .predict import Settings, Source
+
+    Visit = Callable[[Any, list[Any]], Any]  # (layer, its inputs) -> its output, or None
 
 
 @dataclass
@@ -169,9 +171,7 @@ class Network(nn.Module):
         return [kept[index] for index in range(len(self.layers))]
 
     def _run(self, x, keep, visit=None):
-        """Runs all layers; an output that is not to be kept is dropped after its last reader.
-
-        visit(layer, inputs) may give the output itself, or None."""
+        """The outputs to be kept, after a run through all layers; visit: as of advance()."""
         self.check_images(x)
         outputs = {-1: x}
         again = self.checkpoint_activations and self.training and torch.is_grad_enabled()
@@ -182,9 +182,16 @@ class Network(nn.Module):
                 self.advance(layers, outputs, keep, visit)
         return {index: unpack(outputs[index]) for index in keep}
 
-    def advance(self, layers, outputs, keep, visit=None):
-        """Runs some layers: `outputs` loses what is read no more, and gains what they give. keep
-        and visit: as of _run."""
+    def advance(
+        self,
+        layers: Sequence[Any],
+        outputs: dict[int, Any],
+        keep: Collection[int],
+        visit: Visit | None = None,
+    ) -> None:
+        """Runs some layers: `outputs`, by their numbers, loses what is read no more and gains what
+        they give. keep: what stays all the same. visit(layer, inputs) may give an output itself,
+        or None."""
         places = Places(layers, *self._gathered)
         for layer in layers:
             inputs = _readable(layer, [outputs[source] for source in layer.sources])
@@ -213,7 +220,7 @@ class Network(nn.Module):
                 return layer(*inputs, **how)
         return layer(*inputs, **how)
 
-    def check_images(self, x):
+    def check_images(self, x: Tensor) -> None:
         """Refuses what is no batch of images of the network's size."""
         if x.dim() != 4 or tuple(x.shape[1:]) != self.input_shape:
             raise ValueError(
@@ -225,7 +232,7 @@ class Network(nn.Module):
         """truth: boxes (M, 6) image index, class, x, y, w, h, relative; or labels (N)."""
         return self.report(partial(self._run, x, ()), truth, len(x))
 
-    def report(self, run, truth, images) -> Report:
+    def report(self, run: Callable[[Visit], object], truth: Tensor, images: int) -> Report:
         """The loss where run(visit) goes through the layers that have one, of so many images."""
         state = State(self.options, self.input_shape, self.iteration, self.seen, self.delta_filters)
         heads, indices = [], []
@@ -336,7 +343,7 @@ def _build(sections, options):
     return place.layers
 
 
-def check_input(section, options):
+def check_input(section: Any, options: NetOptions) -> None:
     """Refuses an input beyond the limits."""
     check_outputs(_Input(section), options.input_shape)
 
@@ -346,7 +353,8 @@ class _Input:
     section: object
 
 
-def layer_class(section):
+def layer_class(section: Any) -> Any:
+    """What builds the layer of a section: a class, or a function of (section, place)."""
     if section.name in LAYERS:
         return LAYERS[section.name]
     if section.name in ABSENT:
