@@ -15,7 +15,7 @@ SOURCES = [
     *(PACKED / f"{name}.cpp" for name in ("plan", "mosaic")),
     *PACKED.glob("level*.cpp"),  # those of other processors are empty there
     ROOT / "csrc/cpu/threads.cpp",
-    ROOT / "tests/arm/kernels.cpp",
+    ROOT / "tests/processors/kernels.cpp",
 ]
 
 
