@@ -38,7 +38,8 @@ def ends(machine, kernels, monkeypatch):
     def empty(like, shape, dtype=None):
         return far(shape, dtype or like.dtype)
 
-    monkeypatch.setattr("yolo.ops.cuda.kernels.empty_nhwc", empty)
+    for room in ("conv", "norm", "pool"):
+        monkeypatch.setattr(f"yolo.ops.cuda.{room}.empty_nhwc", empty)
     monkeypatch.setattr(kernels, "room", lambda size, device: far((1, size + 1, 1, 1), torch.uint8))
     machine.library.emulator_set_ends(ENDS)
     yield kernels

@@ -7,7 +7,8 @@ tensor is taken as it lies where the kernel can, else copied once.
 """
 
 from .choose import choose
-from .kernels import CudaError, Kernels
+from .kernels import Kernels
+from .library import CudaError
 from .operators import register
 from .structs import ACTIVATION_NUMBERS, TYPES
 

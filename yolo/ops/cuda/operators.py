@@ -13,8 +13,9 @@ from ..operator import implement
 from ..precision import precision, sum_type
 from ..shapes import conv_shape, pool_shape
 from .choose import choose
-from .kernels import CudaError, Kernels
+from .kernels import Kernels
 from .layout import empty_nhwc, pitch_of
+from .library import CudaError
 from .selftest import refuse
 from .structs import GRAD_X
 

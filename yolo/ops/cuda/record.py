@@ -13,7 +13,8 @@ import ctypes
 
 import torch
 
-from .kernels import CudaError, Kernels
+from .kernels import Kernels
+from .library import CudaError
 from .structs import FUNCTIONS, Step
 
 

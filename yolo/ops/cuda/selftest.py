@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from ...files import atomic
 from ..precision import check_tensor_cores
 from ..shapes import conv_shape
-from .kernels import CudaError
+from .library import CudaError
 
 # relative L2 against float64 on the same values
 LIMITS = {torch.float64: 1e-12, torch.float32: 5e-6, torch.bfloat16: 6e-3, torch.float16: 1e-3}
