@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import yolo
 from yolo.cfg import parse
 from yolo.network import Network
 from yolo.ops import conv, packed_conv, precision
@@ -176,3 +177,13 @@ def test_rows_say_why():
     assert few[1].why == "fewer than 32 channels"
     small = BODY.replace("height=24", "height=8").replace("width=24", "width=8")
     assert training.rows(Network(parse(small)), 2)[1].why == "fewer than 256 pixels in all images"
+
+
+@pytest.mark.long
+def test_every_network_of_cfg_stays_packed(cfg_folder):
+    """Up to its heads, which are planar, or what is no map any more."""
+    planar = {"connected", "cost", "crop", "roi_align", "rpn"}
+    for path in sorted(cfg_folder.glob("*.cfg")):
+        net = yolo.load(path)
+        assert {net.layers[i].section.name for i in training.unpacked(net)} <= planar, path
+        assert not [row for row in training.rows(net, 1) if row.why.startswith("planar")], path
