@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from yolo.files import atomic
+
 SAMPLE = 3e-4  # seconds that one sample lasts at least
 COLD = 180e6  # bytes of buffers that no second-level cache holds
 MOST_SETS = 16
@@ -165,9 +167,9 @@ def graphed(function):
 
 
 def save(path, content):
-    """The figures so far: what ends a long run leaves those that were there."""
-    if path:
-        path.write_text(json.dumps(content | {"after": machine()}, indent=1))
+    """The figures so far, if there are any: what ends a long run leaves a whole file of them."""
+    if path and content["rows"]:
+        atomic(path, json.dumps(content | {"after": machine()}, indent=1))
 
 
 def relative(ours, peer):

@@ -320,7 +320,9 @@ def test_figures_of_a_run_that_is_stopped_stay(load, tmp_path, monkeypatch):
     timing.save(tmp_path / "x.json", {"kind": "train", "rows": [1]})
     found = json.loads((tmp_path / "x.json").read_text())
     assert found == {"kind": "train", "rows": [1], "after": MACHINE}
+    timing.save(tmp_path / "none.json", {"kind": "train", "rows": []})
     timing.save(None, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
 MACHINE = {"device": "NVIDIA H200", "torch": "2.13", "cudnn": 91000, "nvidia-smi": ""}
