@@ -53,6 +53,7 @@ SOURCES = [
     "cpu/predicted.cpp",
     "cpu/reorg.cpp",
     "cpu/roi.cpp",
+    "cpu/stretch.cpp",
     "cpu/threads.cpp",
     "cpu/update.cpp",
     "cpu/upsample.cpp",

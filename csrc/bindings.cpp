@@ -19,6 +19,7 @@
 #include "cpu/predicted.h"
 #include "cpu/reorg.h"
 #include "cpu/roi.h"
+#include "cpu/stretch.h"
 #include "cpu/rows.h"
 #include "cpu/threads.h"
 #include "cpu/update.h"
@@ -229,6 +230,11 @@ void best_overlap(const std::array<int64_t, 4>& s, int itemsize, Address boxes, 
     });
 }
 
+// sizes: height, width and channels of the image, height and width of the planes
+void stretch(const std::array<int64_t, 5>& s, Address image, Address planes, int threads) {
+    cpu::stretch({s[0], s[1], s[2], s[3], s[4]}, At{image}, At{planes}, threads);
+}
+
 // sizes: planes, classes, cells, values from plane to plane
 void highest(const std::array<int64_t, 4>& s, int itemsize, Address x, Address y, int threads) {
     typed(itemsize, [&](auto t) {
@@ -369,6 +375,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("roi_pool_forward", &roi_pool_forward, unlocked());
     m.def("roi_pool_backward", &roi_pool_backward, unlocked());
     m.def("best_overlap", &best_overlap, unlocked());
+    m.def("stretch", &stretch, unlocked());
     m.def("highest", &highest, unlocked());
     m.def("update", &update, unlocked());
 

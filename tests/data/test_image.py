@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from yolo.data import image as images
 from yolo.data.header import dimensions
 from yolo.data.image import ImageError, letterbox, letterboxed, read, stretch, stretched
+from yolo.ops import backend
 
 
 def noise(height, width, seed=0):
@@ -51,11 +52,21 @@ def scalar_stretch(image, height, width):
     "old, new",
     [((7, 9), (12, 5)), ((16, 16), (5, 31)), ((1, 6), (4, 4)), ((6, 1), (3, 7)), ((5, 5), (1, 1))],
 )
-def test_stretch_follows_the_formula(old, new):
+@pytest.mark.parametrize("name", ["native", "torch"])
+def test_stretch_follows_the_formula(old, new, name):
     image = noise(*old)
-    result = stretch(image, *new)
+    with backend(name):
+        result = stretch(image, *new)
     assert result.dtype == np.float32 and result.flags.c_contiguous
     np.testing.assert_allclose(result, scalar_stretch(image, *new), rtol=0, atol=1e-6)
+
+
+def test_stretch_of_a_part_and_by_several_threads(one_thread):  # put back by it
+    image = noise(40, 60)
+    expected = scalar_stretch(image[5:35, 10:50], 23, 31)
+    torch.set_num_threads(3)
+    result = stretch(image[5:35, 10:50], 23, 31)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6)
 
 
 def test_stretch_to_the_same_size_changes_nothing():

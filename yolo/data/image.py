@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ..files import atomic
+from ..ops import stretch
 from .defuse import ImageError, defuse
 from .header import cut_short, dimensions
 from .paths import shown
@@ -172,37 +173,3 @@ def centred(image, height, width):
     rows = (np.arange(height) + int((x.shape[1] - height) / 2)).clip(0, x.shape[1] - 1)
     columns = (np.arange(width) + int((x.shape[2] - width) / 2)).clip(0, x.shape[2] - 1)
     return np.ascontiguousarray(x[:, rows][:, :, columns])
-
-
-def stretch(image, height, width):
-    """uint8 (h, w, 3) -> float32 (3, height, width), 0 to 1.
-
-    Bilinear with aligned corners, y[i] = x at i * (old - 1) / (new - 1), and no smoothing when
-    shrinking: Darknet's own resize, on which its published accuracies rest.
-    """
-    rows = image.reshape(image.shape[0], -1)
-    low, high, share = _aligned(image.shape[0], height)
-    blended = rows[low].astype(np.float32)
-    step = rows[high].astype(np.float32)
-    step -= blended
-    step *= share[:, None]
-    blended += step
-    low, high, share = _aligned(image.shape[1], width)
-    out = np.empty((3, height, width), np.float32)
-    share /= 255
-    for channel, plane in zip(out, cv2.split(blended.reshape(height, -1, 3)), strict=True):
-        left, step = plane.take(low, 1), plane.take(high, 1)
-        step -= left
-        step *= share
-        left *= np.float32(1 / 255)
-        np.add(left, step, out=channel)
-    return out
-
-
-def _aligned(old, new):
-    """Of each of `new` positions: the two old neighbours and the share of the second."""
-    position = np.arange(new) * ((old - 1) / max(new - 1, 1))
-    position[-1] = old - 1  # also where new is 1, as Darknet
-    low = np.minimum(position.astype(np.int64), max(old - 2, 0))
-    share = (position - low).astype(np.float32)
-    return low, np.minimum(low + 1, old - 1), share

@@ -25,6 +25,7 @@ from .roi import roi_align, roi_pool
 from .shapes import ShapeError
 from .shared_norm import rolling_pair, statistics
 from .spp import spp_pool
+from .stretch import stretch
 from .unwritten import Unwritten
 from .upsample import upsample
 
@@ -72,6 +73,7 @@ __all__ = [
     "rolling_pair",
     "spp_pool",
     "statistics",
+    "stretch",
     "unpack",
     "upsample",
 ]

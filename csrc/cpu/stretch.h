@@ -1,0 +1,16 @@
+// Images to the size of a network's input.
+#pragma once
+
+#include <cstdint>
+
+namespace yolo::cpu {
+
+struct StretchShape {
+    int64_t h, w, channels, new_h, new_w;
+};
+
+// planes (channels, new_h, new_w) = image (h, w, channels) / 255, bilinear with aligned corners:
+// Darknet's resize.
+void stretch(const StretchShape& shape, const uint8_t* image, float* planes, int threads);
+
+}  // namespace yolo::cpu
