@@ -72,6 +72,30 @@ __device__ __forceinline__ int64_t thread_number() {
     return int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
 }
 
+// Runs a kernel with a thread for each of `items` results.
+template <class Call>
+int launch_each(void (*kernel)(Call), int64_t items, const Call& call, void* stream) {
+    constexpr int THREADS = 256;
+    if (items == 0) return YOLO_OK;
+    LAUNCH(kernel, dim3(blocks_for(items, THREADS)), dim3(THREADS), 0, static_cast<Stream>(stream),
+           call);
+    return launch_status();
+}
+
+// The first largest of the values that it is offered, and where that was; NaN is the largest.
+template <class N>
+struct Largest {
+    N value;
+    int index = -1;
+
+    // false: no other can be larger
+    __device__ __forceinline__ bool offer(N other, int place) {
+        bool number = other == other;
+        if (index < 0 || other > value || !number) value = other, index = place;
+        return number;
+    }
+};
+
 // Runs f with the C++ type that a YoloType names: f(T{}).
 template <class F>
 int with_type(YoloType type, F f) {

@@ -10,16 +10,12 @@
 
 namespace {
 
-constexpr int THREADS = 256;
-
 template <class T>
 __global__ void maxpool_kernel(YoloPool t) {
     using N = typename Compute<T>::type;
     Place at(thread_number(), t.p, t.q, t.c);
     if (at.n >= t.n) return;
-    bool found = false;
-    int index = 0;
-    N most = N(-INFINITY);
+    Largest<N> most = {N(-INFINITY)};
     for (int i = 0; i < t.size_y; ++i) {
         int y = at.y * t.stride_y + i - t.offset_y;
         if (y < 0 || y >= t.h) continue;
@@ -27,16 +23,12 @@ __global__ void maxpool_kernel(YoloPool t) {
             int x = at.x * t.stride_x + j - t.offset_x;
             if (x < 0 || x >= t.w) continue;
             N value = widen(load(row_of<T>(t.x, (at.n * t.h + y) * t.w + x) + at.c));
-            if (found && !(value > most) && value == value) continue;
-            most = value;  // the first value, a larger one, or NaN
-            index = y * t.w + x;
-            found = true;
-            if (value != value) i = t.size_y, j = t.size_x;  // NaN stays
+            if (!most.offer(value, y * t.w + x)) i = t.size_y, j = t.size_x;
         }
     }
     int64_t pixel = (at.n * t.p + at.y) * t.q + at.x;
-    store(row_of<T>(t.y, pixel) + at.c, rounded<T>(most));
-    if (t.index != nullptr) store(static_cast<int*>(t.index) + pixel * t.c + at.c, index);
+    store(row_of<T>(t.y, pixel) + at.c, rounded<T>(most.value));
+    if (t.index != nullptr) store(static_cast<int*>(t.index) + pixel * t.c + at.c, most.index);
 }
 
 template <class T>
@@ -132,61 +124,49 @@ __global__ void reorg_kernel(YoloReorg t) {
 
 }  // namespace
 
-int yolo_cuda_maxpool(const YoloPool* call, YoloPass pass, void* s) {
+int yolo_cuda_maxpool(const YoloPool* call, YoloPass pass, void* stream) {
     const YoloPool& t = *call;
     if (t.size_y < 1 || t.size_x < 1 || t.stride_y < 1 || t.stride_x < 1) return YOLO_BAD_SHAPE;
     bool forward = pass == YOLO_FORWARD;
     int64_t items = int64_t(t.n) * t.c * (forward ? int64_t(t.p) * t.q : int64_t(t.h) * t.w);
-    if (items == 0) return YOLO_OK;
     return with_type(t.type, [&](auto type) {
         using T = decltype(type);
-        auto kernel = forward ? maxpool_kernel<T> : maxpool_grad_x_kernel<T>;
-        LAUNCH(kernel, dim3(blocks_for(items, THREADS)), dim3(THREADS), 0, static_cast<Stream>(s),
-               t);
-        return launch_status();
+        return launch_each(forward ? maxpool_kernel<T> : maxpool_grad_x_kernel<T>, items, t,
+                           stream);
     });
 }
 
-int yolo_cuda_upsample(const YoloUpsample* call, YoloPass pass, void* s) {
+int yolo_cuda_upsample(const YoloUpsample* call, YoloPass pass, void* stream) {
     const YoloUpsample& t = *call;
     if (t.stride < 1) return YOLO_BAD_SHAPE;
     bool forward = pass == YOLO_FORWARD;
     int64_t items = int64_t(t.n) * t.c * t.h * t.w * (forward ? t.stride * t.stride : 1);
-    if (items == 0) return YOLO_OK;
     return with_type(t.type, [&](auto type) {
         using T = decltype(type);
-        auto kernel = forward ? upsample_kernel<T> : upsample_grad_x_kernel<T>;
-        LAUNCH(kernel, dim3(blocks_for(items, THREADS)), dim3(THREADS), 0, static_cast<Stream>(s),
-               t);
-        return launch_status();
+        return launch_each(forward ? upsample_kernel<T> : upsample_grad_x_kernel<T>, items, t,
+                           stream);
     });
 }
 
-int yolo_cuda_avgpool(const YoloPool* call, YoloPass pass, void* s) {
+int yolo_cuda_avgpool(const YoloPool* call, YoloPass pass, void* stream) {
     const YoloPool& t = *call;
     if (t.h * t.w < 1 || t.n > 65535) return YOLO_BAD_SHAPE;
     if (t.n == 0) return YOLO_OK;
     return with_type(t.type, [&](auto type) {
         using T = decltype(type);
-        auto stream = static_cast<Stream>(s);
+        int64_t items = int64_t(t.n) * t.c * t.h * t.w;
+        if (pass == YOLO_GRAD_X) return launch_each(avgpool_grad_x_kernel<T>, items, t, stream);
         auto forward = avgpool_kernel<T>;
-        auto backward = avgpool_grad_x_kernel<T>;
         dim3 grid(blocks_for(t.c, CHANNELS), unsigned(t.n)), block(CHANNELS, LINES);
-        dim3 each(blocks_for(int64_t(t.n) * t.c * t.h * t.w, THREADS));
-        if (pass == YOLO_FORWARD) LAUNCH(forward, grid, block, 0, stream, t);
-        if (pass == YOLO_GRAD_X) LAUNCH(backward, each, dim3(THREADS), 0, stream, t);
+        LAUNCH(forward, grid, block, 0, static_cast<Stream>(stream), t);
         return launch_status();
     });
 }
 
-int yolo_cuda_reorg(const YoloReorg* call, void* s) {
+int yolo_cuda_reorg(const YoloReorg* call, void* stream) {
     const YoloReorg& t = *call;
     int64_t items = int64_t(t.n) * t.depth * t.h * t.w * t.stride * t.stride;
-    if (items == 0) return YOLO_OK;
     return with_type(t.type, [&](auto type) {
-        auto kernel = reorg_kernel<decltype(type)>;
-        LAUNCH(kernel, dim3(blocks_for(items, THREADS)), dim3(THREADS), 0, static_cast<Stream>(s),
-               t);
-        return launch_status();
+        return launch_each(reorg_kernel<decltype(type)>, items, t, stream);
     });
 }

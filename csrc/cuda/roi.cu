@@ -13,8 +13,6 @@ namespace {
 
 namespace roi = yolo::roi;
 
-constexpr int THREADS = 256;
-
 template <class N>
 struct Region {
     N at[5];  // image, left, top, right, bottom
@@ -108,20 +106,16 @@ __global__ void roi_pool_kernel(YoloRoi t) {
     if (at.n >= t.rois) return;
     Region<N> region(t, at.n);
     roi::Range rows = region.rows(t, at.y), cols = region.cols(t, at.x);
-    N most = 0;
-    int index = -1;
+    Largest<N> most = {N(0)};
     for (int y = rows.first; y < rows.last && region.image >= 0; ++y) {
         for (int x = cols.first; x < cols.last; ++x) {
             N value = widen(load(row_of<T>(t.x, (region.image * t.h + y) * t.w + x) + at.c));
-            if (index >= 0 && !(value > most) && value == value) continue;
-            most = value;  // the first value, a larger one, or NaN
-            index = y * t.w + x;
-            if (value != value) y = rows.last, x = cols.last;  // NaN stays
+            if (!most.offer(value, y * t.w + x)) y = rows.last, x = cols.last;
         }
     }
     int64_t pixel = (at.n * t.p + at.y) * t.q + at.x;
-    store(row_of<T>(t.y, pixel) + at.c, rounded<T>(most));
-    store(static_cast<int*>(t.index) + pixel * t.c + at.c, index);
+    store(row_of<T>(t.y, pixel) + at.c, rounded<T>(most.value));
+    store(static_cast<int*>(t.index) + pixel * t.c + at.c, most.index);
 }
 
 template <class T>
@@ -155,11 +149,7 @@ int run(const YoloRoi& t, YoloPass pass, void* stream, Kernel forward, Kernel ba
     int64_t regions = int64_t(t.rois) * t.p * t.q, pixels = int64_t(t.n) * t.h * t.w;
     int64_t items = t.c * (pass == YOLO_FORWARD ? regions : pixels);
     if (t.h < 1 || t.w < 1 || t.p < 1 || t.q < 1) return YOLO_BAD_SHAPE;
-    if (items == 0) return YOLO_OK;
-    auto kernel = pass == YOLO_FORWARD ? forward : backward;
-    LAUNCH(kernel, dim3(blocks_for(items, THREADS)), dim3(THREADS), 0, static_cast<Stream>(stream),
-           t);
-    return launch_status();
+    return launch_each(pass == YOLO_FORWARD ? forward : backward, items, t, stream);
 }
 
 }  // namespace

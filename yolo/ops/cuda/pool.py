@@ -6,7 +6,7 @@ import torch
 
 from .layout import empty_nhwc, pixels_last, pointer, rows
 from .library import Library
-from .structs import FORWARD, GRAD_X, TYPES, Pool, Reorg, Roi, Spp, Upsample
+from .structs import FORWARD, GRAD_X, SPP_LEVELS, TYPES, Pool, Reorg, Roi, Spp, Upsample
 
 
 class PoolKernels(Library):
@@ -53,7 +53,8 @@ class PoolKernels(Library):
 
     def _spp(self, pass_, x, sizes, ys, codes, other=None):
         call = Spp(*x.shape, len(sizes), type=TYPES[x.dtype], x=rows(x), other=rows(other))
-        for level, (size, y) in enumerate(zip(sizes, ys, strict=True)):
+        known = list(zip(sizes, ys, strict=True))[:SPP_LEVELS]  # more are refused by their number
+        for level, (size, y) in enumerate(known):
             call.size[level], call.y[level] = size, rows(y)
         call.codes = pointer(codes)
         self.call("yolo_cuda_spp", x.device, ctypes.byref(call), pass_)
