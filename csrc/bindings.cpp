@@ -19,8 +19,8 @@
 #include "cpu/predicted.h"
 #include "cpu/reorg.h"
 #include "cpu/roi.h"
-#include "cpu/stretch.h"
 #include "cpu/rows.h"
+#include "cpu/stretch.h"
 #include "cpu/threads.h"
 #include "cpu/update.h"
 #include "cpu/upsample.h"
@@ -231,8 +231,11 @@ void best_overlap(const std::array<int64_t, 4>& s, int itemsize, Address boxes, 
 }
 
 // sizes: height, width and channels of the image, height and width of the planes
-void stretch(const std::array<int64_t, 5>& s, Address image, Address planes, int threads) {
-    cpu::stretch({s[0], s[1], s[2], s[3], s[4]}, At{image}, At{planes}, threads);
+void stretch(const std::array<int64_t, 5>& s, bool bytes, Address image, Address planes,
+             int threads) {
+    const cpu::StretchShape shape{s[0], s[1], s[2], s[3], s[4]};
+    if (bytes) return cpu::stretch<uint8_t>(shape, At{image}, At{planes}, threads);
+    cpu::stretch<float>(shape, At{image}, At{planes}, threads);
 }
 
 // sizes: planes, classes, cells, values from plane to plane

@@ -24,7 +24,8 @@ Between between(int64_t i, int64_t old, int64_t count) {
 
 }  // namespace
 
-void stretch(const StretchShape& s, const uint8_t* image, float* planes, int threads) {
+template <typename T>
+void stretch(const StretchShape& s, const T* image, float* planes, int threads) {
     std::vector<Between> columns(s.new_w);
     for (int64_t j = 0; j < s.new_w; ++j) {
         columns[j] = between(j, s.w, s.new_w);
@@ -33,8 +34,8 @@ void stretch(const StretchShape& s, const uint8_t* image, float* planes, int thr
     }
     parallel(threads, s.new_h, [&](int64_t i, int) {
         const Between row = between(i, s.h, s.new_h);
-        const uint8_t* above = image + row.low * s.w * s.channels;
-        const uint8_t* below = image + row.high * s.w * s.channels;
+        const T* above = image + row.low * s.w * s.channels;
+        const T* below = image + row.high * s.w * s.channels;
         const auto blended = [=](int64_t at) {
             const float a = above[at];
             return a + (below[at] - a) * row.share;
@@ -50,5 +51,8 @@ void stretch(const StretchShape& s, const uint8_t* image, float* planes, int thr
         }
     });
 }
+
+template void stretch(const StretchShape&, const uint8_t*, float*, int);
+template void stretch(const StretchShape&, const float*, float*, int);
 
 }  // namespace yolo::cpu

@@ -10,7 +10,8 @@ struct StretchShape {
 };
 
 // planes (channels, new_h, new_w) = image (h, w, channels) / 255, bilinear with aligned corners:
-// Darknet's resize.
-void stretch(const StretchShape& shape, const uint8_t* image, float* planes, int threads);
+// Darknet's resize. T: uint8_t or float.
+template <typename T>
+void stretch(const StretchShape& shape, const T* image, float* planes, int threads);
 
 }  // namespace yolo::cpu

@@ -61,6 +61,13 @@ def test_stretch_follows_the_formula(old, new, name):
     np.testing.assert_allclose(result, scalar_stretch(image, *new), rtol=0, atol=1e-6)
 
 
+def test_stretch_of_pixels_with_fractions():
+    image = noise(7, 9).astype(np.float32) + np.float32(0.25)
+    np.testing.assert_allclose(stretch(image, 12, 5), scalar_stretch(image, 12, 5), atol=1e-6)
+    with pytest.raises(TypeError, match="float64"):
+        stretch(image.astype(np.float64), 12, 5)
+
+
 def test_stretch_of_a_part_and_by_several_threads(one_thread):  # put back by it
     image = noise(40, 60)
     expected = scalar_stretch(image[5:35, 10:50], 23, 31)

@@ -11,13 +11,16 @@ from .native import library, threads
 
 
 def stretch(image, height, width):
-    """uint8 (h, w, channels) -> float32 (channels, height, width), 0 to 1."""
+    """uint8, or float32 0 to 255 (h, w, channels) -> float32 (channels, height, width), 0 to 1."""
+    if image.dtype not in (np.uint8, np.float32):
+        raise TypeError(f"stretch: the image is {image.dtype}, expected uint8 or float32")
     if uses_torch():
         return _twin(image, height, width)
     image = np.ascontiguousarray(image)
     planes = np.empty((image.shape[2], height, width), np.float32)
     shape = *image.shape, height, width
-    library().stretch(shape, image.ctypes.data, planes.ctypes.data, threads())
+    in_bytes = image.dtype == np.uint8
+    library().stretch(shape, in_bytes, image.ctypes.data, planes.ctypes.data, threads())
     return planes
 
 
