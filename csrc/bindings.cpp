@@ -231,11 +231,10 @@ void best_overlap(const std::array<int64_t, 4>& s, int itemsize, Address boxes, 
 }
 
 // sizes: height, width and channels of the image, height and width of the planes
-void stretch(const std::array<int64_t, 5>& s, bool bytes, Address image, Address planes,
-             int threads) {
+void stretch(const std::array<int64_t, 5>& s, bool bytes, Address image, Address planes) {
     const cpu::StretchShape shape{s[0], s[1], s[2], s[3], s[4]};
-    if (bytes) return cpu::stretch<uint8_t>(shape, At{image}, At{planes}, threads);
-    cpu::stretch<float>(shape, At{image}, At{planes}, threads);
+    if (bytes) return cpu::stretch<uint8_t>(shape, At{image}, At{planes});
+    cpu::stretch<float>(shape, At{image}, At{planes});
 }
 
 // sizes: planes, classes, cells, values from plane to plane

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "threads.h"
-
 namespace yolo::cpu {
 namespace {
 
@@ -25,34 +23,30 @@ Between between(int64_t i, int64_t old, int64_t count) {
 }  // namespace
 
 template <typename T>
-void stretch(const StretchShape& s, const T* image, float* planes, int threads) {
+void stretch(const StretchShape& s, const T* image, float* planes) {
     std::vector<Between> columns(s.new_w);
-    for (int64_t j = 0; j < s.new_w; ++j) {
-        columns[j] = between(j, s.w, s.new_w);
-        columns[j].low *= s.channels;
-        columns[j].high *= s.channels;
-    }
-    parallel(threads, s.new_h, [&](int64_t i, int) {
+    for (int64_t j = 0; j < s.new_w; ++j) columns[j] = between(j, s.w, s.new_w);
+    const int64_t line = s.w * s.channels;
+    std::vector<float> blended(line);
+    for (int64_t i = 0; i < s.new_h; ++i) {
         const Between row = between(i, s.h, s.new_h);
-        const T* above = image + row.low * s.w * s.channels;
-        const T* below = image + row.high * s.w * s.channels;
-        const auto blended = [=](int64_t at) {
-            const float a = above[at];
-            return a + (below[at] - a) * row.share;
-        };
+        const T *above = image + row.low * line, *below = image + row.high * line;
+        for (int64_t k = 0; k < line; ++k) {
+            const float a = above[k];
+            blended[k] = a + (below[k] - a) * row.share;
+        }
         for (int64_t c = 0; c < s.channels; ++c) {
             float* to = planes + (c * s.new_h + i) * s.new_w;
             for (int64_t j = 0; j < s.new_w; ++j) {
-                const Between& column = columns[j];
-                const float left = blended(column.low + c);
-                const float right = blended(column.high + c);
-                to[j] = left * (1 / 255.f) + (right - left) * (column.share / 255.f);
+                const float left = blended[columns[j].low * s.channels + c];
+                const float right = blended[columns[j].high * s.channels + c];
+                to[j] = (left + (right - left) * columns[j].share) * (1 / 255.f);
             }
         }
-    });
+    }
 }
 
-template void stretch(const StretchShape&, const uint8_t*, float*, int);
-template void stretch(const StretchShape&, const float*, float*, int);
+template void stretch(const StretchShape&, const uint8_t*, float*);
+template void stretch(const StretchShape&, const float*, float*);
 
 }  // namespace yolo::cpu

@@ -10,8 +10,9 @@ struct StretchShape {
 };
 
 // planes (channels, new_h, new_w) = image (h, w, channels) / 255, bilinear with aligned corners:
-// Darknet's resize. T: uint8_t or float.
+// Darknet's resize. T: uint8_t or float. On the calling thread alone: who prepares
+// images ahead must not take the threads from the network.
 template <typename T>
-void stretch(const StretchShape& shape, const T* image, float* planes, int threads);
+void stretch(const StretchShape& shape, const T* image, float* planes);
 
 }  // namespace yolo::cpu

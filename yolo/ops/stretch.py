@@ -7,7 +7,7 @@ Twin: the same with NumPy, one axis after the other.
 import numpy as np
 
 from .backend import uses_torch
-from .native import library, threads
+from .native import library
 
 
 def stretch(image, height, width):
@@ -20,7 +20,7 @@ def stretch(image, height, width):
     planes = np.empty((image.shape[2], height, width), np.float32)
     shape = *image.shape, height, width
     in_bytes = image.dtype == np.uint8
-    library().stretch(shape, in_bytes, image.ctypes.data, planes.ctypes.data, threads())
+    library().stretch(shape, in_bytes, image.ctypes.data, planes.ctypes.data)
     return planes
 
 
