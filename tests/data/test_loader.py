@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -176,6 +177,7 @@ def test_broken_images_are_replaced_counted_and_named_once(workers, caplog):
 def test_nothing_but_broken_images_is_an_error(workers):
     with pytest.raises(DataError, match="50 images in a row are broken"):
         take(1, Levels(3, broken=(0, 1, 2)), 2, 32, 32, workers=workers)
+    assert not multiprocessing.active_children()  # nor workers that wait for the collector
 
 
 def test_nothing_to_draw_from_is_an_error():

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 
 import cv2
 import numpy as np
@@ -87,6 +88,8 @@ def begin(words, output):
         sys.stdout = sys.stderr = os.fdopen(os.dup(1), "w", buffering=1)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os._exit(run(words))
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(99)
 

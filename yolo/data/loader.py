@@ -143,7 +143,7 @@ def _made_by(samples, workers, **options):
     """An iterator over a DataLoader with `workers` processes or, with 0, right here.
 
     Workers are forked on Linux: they start at once and share the data set's memory. They run
-    OpenCV and NumPy only, never this package's kernels, whose threads do not survive a fork.
+    OpenCV and NumPy only, and none of this package's threads, which do not survive a fork.
     """
     if workers:
         context = "fork" if sys.platform == "linux" else "spawn"
@@ -225,7 +225,12 @@ class Loader:
             samples = _Samples(self.dataset, self.augment)
             order, join = self.order, self._join
             self._made = _made_by(samples, self.workers, batch_sampler=order, collate_fn=join)
-        batch = next(self._made)
+        try:
+            batch = next(self._made)
+        except Exception as error:
+            # PyTorch's frames of it hold the workers, in a cycle: whom the collector finds in one
+            # end five seconds later.
+            raise error.with_traceback(None) from None
         images = scaled(torch.as_tensor(batch.images))
         labels = None if batch.labels is None else torch.as_tensor(batch.labels)
         boxes, whole = torch.as_tensor(batch.boxes), self.order.sizes(self.number)[0]
