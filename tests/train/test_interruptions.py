@@ -94,6 +94,11 @@ def begin(words, output):
         os._exit(99)
 
 
+def ended(child, output):
+    """(exit code of the process, what it said): the latter for those who read of a failure."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), output.read_text()
+
+
 def wait_for_rows(folder, count):
     until = time.monotonic() + 60
     while time.monotonic() < until:
@@ -133,8 +138,8 @@ def test_stopped_and_gone_on(micro, whole, number, group, code, workers):
     child = begin(flags(micro, "out", workers[0]), micro.parent / "said")
     wait_for_rows(micro.parent / "out", 12)
     os.kill(-child if group else child, number)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
-    said = (micro.parent / "said").read_text()
+    exit_code, said = ended(child, micro.parent / "said")
+    assert exit_code == code, said
     if number != signal.SIGKILL:
         last = said.strip().splitlines()[-1]
         assert last.startswith(f"{signal.Signals(number).name}: stopped after iteration ")
@@ -153,8 +158,8 @@ def test_a_second_signal_leaves_at_once(micro):
     os.kill(child, signal.SIGCONT)
     time.sleep(0.001)
     os.kill(child, signal.SIGTERM)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (143, -signal.SIGTERM)  # shells report both as 143
+    code, said = ended(child, micro.parent / "said")
+    assert code in (143, -signal.SIGTERM), said  # shells report both as 143
 
 
 def test_an_unfinished_training_is_not_written_over(micro, capsys):
