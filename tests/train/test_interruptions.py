@@ -4,6 +4,7 @@ import csv
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 
@@ -87,11 +88,17 @@ def begin(words, output):
         os.dup2(file, 1), os.dup2(file, 2)
         sys.stdout = sys.stderr = os.fdopen(os.dup(1), "w", buffering=1)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.register_at_fork(after_in_child=linger)
         os._exit(run(words))
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(99)
+
+
+def linger():
+    """A thread as some libraries start one in each process that is forked."""
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 
 
 def ended(child, output):

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -116,6 +117,20 @@ def _heed(parent):
     os._exit(0)
 
 
+@contextmanager
+def _sigterm_withheld():
+    """What is forked here begins with SIGTERM blocked, and so does each thread that a library
+    starts there before `_start_worker` is called; one that is not blocked would end the worker."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
 def _start_worker(_):
     """One thread for each worker; Ctrl-C, and a SIGTERM to all processes of a job, are the main
     process's affair: only its own SIGTERM ends a worker."""
@@ -150,7 +165,9 @@ def _made_by(samples, workers, **options):
         options.update(multiprocessing_context=context, worker_init_fn=_start_worker)
         options.update(prefetch_factor=AHEAD)
     # A generator of its own: opening a loader must not draw from the network's random numbers.
-    return iter(DataLoader(samples, num_workers=workers, generator=torch.Generator(), **options))
+    loader = DataLoader(samples, num_workers=workers, generator=torch.Generator(), **options)
+    with _sigterm_withheld():
+        return iter(loader)
 
 
 def _shared_memory_holds(size):
