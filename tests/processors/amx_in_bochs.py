@@ -22,15 +22,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pycdlib
+from test_arm import SOURCES  # lies beside it
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKED = ROOT / "csrc/cpu/packed"
-SOURCES = [
-    *(PACKED / f"{name}.cpp" for name in ("plan", "mosaic")),
-    *PACKED.glob("level*.cpp"),
-    ROOT / "csrc/cpu/threads.cpp",
-    ROOT / "tests/processors/kernels.cpp",
-]
 BOOT = """DEFAULT kernels
 LABEL kernels
   KERNEL vmlinuz

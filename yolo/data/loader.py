@@ -245,8 +245,10 @@ class Loader:
         try:
             batch = next(self._made)
         except Exception as error:
+            if not self.workers:
+                raise
             # PyTorch's frames of it hold the workers, in a cycle: whom the collector finds in one
-            # end five seconds later.
+            # end five seconds later. Where it happened in the worker, the message tells.
             raise error.with_traceback(None) from None
         images = scaled(torch.as_tensor(batch.images))
         labels = None if batch.labels is None else torch.as_tensor(batch.labels)

@@ -20,9 +20,9 @@ static bool is_called(const Kernels& level, const std::string& name) {
 
 static const Kernels& trusted(const Kernels& level) {
     if (level.agrees && !level.agrees())
-        throw std::runtime_error(std::string("the kernels '") + level.name +
-                                 "' compute wrong products on this processor; YOLO_ISA=avx512 "
-                                 "does without them. Please report this");
+        throw std::invalid_argument(std::string("the kernels '") + level.name +
+                                    "' compute wrong products on this processor; YOLO_ISA=avx512 "
+                                    "does without them. Please report this");
     return level;
 }
 
