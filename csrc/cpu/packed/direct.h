@@ -43,8 +43,9 @@ struct DirectPass {
     TileCall tile;
     Tiling columns;
     int stride_w;
-    bool in_tile;   // the activation is done in the register tile
-    bool streamed;  // y is written past the caches, unless sums wait in it, which lie in them
+    bool in_tile;        // the activation is done in the register tile
+    bool streamed;       // y is written past the caches, unless sums wait in it, which lie in them
+    Deferred* deferred;  // where sums wait for their mish, unless null
 
     template <class T, int CV>
     TileFn tile_of(int p, int wide) const {
@@ -65,6 +66,7 @@ struct DirectPass {
         tile.sums = finishes ? sums : nullptr;
         tile.sums_block = LARGEST_TILE * V;
         tile.stream = streamed && last && !tile.resume;
+        tile.deferred = last ? deferred : nullptr;
         tile.bias = last ? a.bias + first_block * V : nullptr;
         int done = -1;
         TileFn run = nullptr;
@@ -88,7 +90,8 @@ struct DirectPass {
     }
 };
 
-static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count, int largest) {
+static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count, int largest,
+                              Deferred* deferred) {
     TileCall t{};
     t.taps = taps;
     t.tap_count = tap_count;
@@ -97,7 +100,8 @@ static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count, in
     t.mish = a.activation == Activation::mish;
     const bool in_tile = sloped(a.activation) || t.mish;
     t.slope = in_tile ? slope_of(a.activation) : 1.f;
-    return {a, t, tile_row(a.y.width, largest), a.stride_w, in_tile, in_tile && streams(a.y)};
+    return {a,       t, tile_row(a.y.width, largest), a.stride_w, in_tile, in_tile && streams(a.y),
+            deferred};
 }
 
 // Rows of a row block: its input should stay in half of L2 while every panel passes over it, but
@@ -134,6 +138,8 @@ static void direct_panel(DirectPass& pass, int panel, Range rows, Range blocks, 
             pass.row<elem, V>(x, image, h, 2 * panel, wide, last);
         }
     }
+    if (pass.deferred)
+        wide ? finish_deferred<2>(*pass.deferred) : finish_deferred<1>(*pass.deferred);
 }
 
 static void direct(const Conv& a, const Share& share) {
@@ -143,7 +149,10 @@ static void direct(const Conv& a, const Share& share) {
     for (int r = 0; r < a.kernel_h; ++r)
         for (int s = 0; s < a.kernel_w; ++s)
             taps[count++] = r * a.dilation_h * a.x.row + long(s) * a.dilation_w * V;
-    DirectPass pass = direct_pass(a, taps, count, a.stride_w <= 2 ? LARGEST_TILE : ANY_TILE);
+    Deferred room;
+    Deferred* const deferred = DEFERS && a.activation == Activation::mish ? &room : nullptr;
+    const int largest = a.stride_w > 2 ? ANY_TILE : deferred ? DEFERRED_TILE : LARGEST_TILE;
+    DirectPass pass = direct_pass(a, taps, count, largest, deferred);
     pass.tile.x_block = a.x.block;
     pass.tile.step = long(a.stride_w) * V;
     pass.tile.ahead = 1024;
@@ -212,7 +221,7 @@ static void stem(const Conv& a, const Share& share) {
     const Range rows = part(a.y.images * a.y.height, share.index, share.count);
     long taps[MAX_TAPS];
     const int tap_count = a.image.channels * a.kernel_h * a.kernel_w;
-    DirectPass pass = direct_pass(a, taps, tap_count, a.stride_w <= 2 ? TILE : 4);
+    DirectPass pass = direct_pass(a, taps, tap_count, a.stride_w <= 2 ? TILE : 4, nullptr);
     pass.tile.blocks = 1;
     pass.tile.step = a.stride_w;
     for (int row0 = rows.begin; row0 < rows.end;) {

@@ -4,6 +4,7 @@
 #include "simd.h"
 #include "element.h"
 #include "stream.h"
+#include "deferred.h"
 #include "tile.h"
 #if defined(USE_AMX)
 #include "amx.h"

@@ -25,8 +25,8 @@ static double peak(long rounds, float* values) {
     vec acc[CHAINS];
     UNROLL for (int i = 0; i < CHAINS; ++i) acc[i] = splat(values[i]);
     for (long r = 0; r < rounds; ++r) {
-        const auto x = broadcast(zeros + (r & 1) * DEPTH);  // or the product would leave the loop
-        UNROLL for (int i = 0; i < CHAINS; ++i) acc[i] = multiply_add(acc[i], x, w);
+        const elem* x = zeros + (r & 1) * DEPTH;  // or the product would leave the loop
+        UNROLL for (int i = 0; i < CHAINS; ++i) add_product(acc[i], x, w);
     }
     vec sum{};
     UNROLL for (int i = 0; i < CHAINS; ++i) sum += acc[i];

@@ -6,6 +6,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
+#define NO_UNROLL _Pragma("GCC unroll 1")
 
 constexpr int V = LANES;
 
@@ -96,74 +97,94 @@ INLINE vec logistic(vec x) {
     return reciprocal(1.f + exponential(-x));
 }
 
-// x from -80, where mish is 0, to 44, where it is x and e^2x still finite; NaN may be anything.
-INLINE vec within_mish(vec x) {
-    return smaller(splat(44.f), larger(splat(-80.f), x));
-}
-
-// e^x for mish, N vectors at once: x V / ln 2 = k + r, e^x = 2^(k / V) 2^(r / V). The
-// last factor is c2 ((r + a)^2 + b); c2 2^(j / V) for j = k mod V lies in one vector, less j where
-// k's higher bits will be added to the exponent. Relative error V = 16: 4e-7, V = 8: 3.4e-6,
-// without such a vector 6e-7.
-#if defined(USE_AVX512) || defined(USE_AVX2)
+// What mish holds between its steps; after the first e^x = exponential(m), where s is a power of
+// two. With permutations 2^(j / V) for j = 0 .. V - 1 lies in one vector, so that a quadratic is
+// enough for the rest, c2 (r^2 + b) with c2 taken into that vector: relative error V = 16: 4e-7,
+// V = 8: 3.4e-6, a polynomial 6e-7.
+struct Mish {
+    vec r, s;
+};
 #if defined(USE_AVX512)
-alignas(64) constexpr int POWERS[V] = {
-    0x3a75ea69, 0x3a7866d2, 0x3a761623, 0x3a7405e2, 0x3a7238ea, 0x3a70b236, 0x3a6f74e2, 0x3a6e842e,
-    0x3a6de37d, 0x3a6d965c, 0x3a6da07c, 0x3a6e05bc, 0x3a6eca23, 0x3a6ff1e9, 0x3a718173, 0x3a737d59};
-constexpr float POWER_A = 23.0915988f, POWER_B = 532.769575f;
-INLINE ivec power(ivec k) {
-    const ivec at = (ivec)_mm512_maskz_permutexvar_epi32(ALL, (__m512i)k, *(const __m512i*)POWERS);
-    return at + (k << 19);
+alignas(64) constexpr float POWERS[V] = {0.24547958f, 0.2563479f,  0.2676974f,  0.27954936f,
+                                         0.29192606f, 0.30485073f, 0.31834763f, 0.33244208f,
+                                         0.34716055f, 0.36253068f, 0.3785813f,  0.3953425f,
+                                         0.4128458f,  0.43112406f, 0.45021155f, 0.47014412f};
+// Adding 1.5 * 2^19, rounded down, leaves floor(16 t) in the low bits; what is reduced is t less a
+// sixteenth of that. scalef takes floor(t), and too large a one to 0 or inf.
+INLINE Mish mish_powers(vec x) {
+    constexpr int DOWN = _MM_FROUND_TO_NEG_INF;
+    const vec t = x * 1.44269504f;
+    const vec j = _mm512_maskz_add_round_ps(ALL, t, splat(786432.f), DOWN | _MM_FROUND_NO_EXC);
+    const vec reduced = _mm512_maskz_reduce_ps(ALL, t, 4 << 4 | DOWN);
+    const vec power = _mm512_maskz_permutexvar_ps(ALL, (__m512i)j, *(const __m512*)POWERS);
+    return {reduced + 1.41157196f, _mm512_maskz_scalef_ps(ALL, power, t)};
+}
+INLINE vec exponential(const Mish& m) {
+    return (m.r * m.r + 2.08112486f) * m.s;
 }
 #else
+constexpr float ROUND = 12582912.f;  // 1.5 * 2^23: adding it leaves the rounded sum in the low bits
+// t in units of which e^x has `per_octave` for each doubling, from where mish is 0 to where it is x
+// and e^2x still finite
+INLINE vec mish_octaves(vec x, float per_octave) {
+    const vec limit = splat(63.f * per_octave);
+    return smaller(limit, larger(-limit, x * (per_octave * 1.44269504f)));
+}
+#if defined(USE_AVX2)
+// Less j where k's higher bits will be added to the exponent.
 alignas(32) constexpr int POWERS[V] = {0x3b75faf1, 0x3b761f26, 0x3b7242bf, 0x3b6f7f9b,
                                        0x3b6def2e, 0x3b6dad3c, 0x3b6ed80a, 0x3b71909c};
-constexpr float POWER_A = 11.5448253f, POWER_B = 133.144922f;
-INLINE ivec power(ivec k) {
-    return (ivec)_mm256_permutevar8x32_epi32(*(const __m256i*)POWERS, (__m256i)k) + (k << 20);
+INLINE Mish mish_powers(vec x) {
+    const vec t = mish_octaves(x, V), shifted = t + ROUND;
+    const ivec k = reinterpret_cast<const ivec&>(shifted);
+    const ivec power =
+        (ivec)_mm256_permutevar8x32_epi32(*(const __m256i*)POWERS, (__m256i)k) + (k << 20);
+    return {t - (shifted - ROUND) + 11.5448253f, reinterpret_cast<const vec&>(power)};
 }
-#endif
-template <int N>
-INLINE void exponentials(const vec (&x)[N], vec (&e)[N]) {
-    constexpr float SCALE = V * 1.44269504f, ROUND = 12582912.f;  // which leaves k in the low bits
-    vec near[N], shifted[N];
-    UNROLL for (int i = 0; i < N; ++i) near[i] = within_mish(x[i]);
-    UNROLL for (int i = 0; i < N; ++i) shifted[i] = near[i] * SCALE + ROUND;
-    UNROLL for (int i = 0; i < N; ++i) near[i] = near[i] * SCALE + POWER_A - (shifted[i] - ROUND);
-    UNROLL for (int i = 0; i < N; ++i) e[i] = near[i] * near[i] + POWER_B;
-    UNROLL for (int i = 0; i < N; ++i) {
-        const ivec scale = power(reinterpret_cast<const ivec&>(shifted[i]));
-        e[i] *= reinterpret_cast<const vec&>(scale);
-    }
+INLINE vec exponential(const Mish& m) {
+    return (m.r * m.r + 133.144922f) * m.s;
 }
 #else
-template <int N>
-INLINE void exponentials(const vec (&x)[N], vec (&e)[N]) {
-    for (int i = 0; i < N; ++i) {
-        const vec near = within_mish(x[i]);
-        const vec shifted = near * 1.44269504f + 12582912.f;  // k in its low bits
-        const vec f = near * 1.44269504f - (shifted - 12582912.f);
-        vec p = f * 1.330024922e-3f + 9.669728714e-3f;
-        p = p * f + 5.550560118e-2f;
-        p = p * f + 2.402228132e-1f;
-        p = p * f + 6.931471806e-1f;
-        p = p * f + 1.f;
-        const ivec bits =
-            reinterpret_cast<const ivec&>(p) + (reinterpret_cast<const ivec&>(shifted) << 23);
-        e[i] = reinterpret_cast<const vec&>(bits);
-    }
+INLINE Mish mish_powers(vec x) {
+    const vec t = mish_octaves(x, 1.f), shifted = t + ROUND, f = t - (shifted - ROUND);
+    vec p = f * 1.330024922e-3f + 9.669728714e-3f;
+    p = p * f + 5.550560118e-2f;
+    p = p * f + 2.402228132e-1f;
+    p = p * f + 6.931471806e-1f;
+    const ivec power = (reinterpret_cast<const ivec&>(shifted) + 127) << 23;
+    return {p * f + 1.f, reinterpret_cast<const vec&>(power)};
+}
+INLINE vec exponential(const Mish& m) {
+    return m.r * m.s;
 }
 #endif
+#endif
 
-// x tanh(ln(1 + e^x)) = x (n / (n + 2)) with n = e^x (e^x + 2), of N vectors at once, operation by
-// operation: one vector's would wait for each other.
+// mish, x tanh(ln(1 + e^x)) = x - 2 x / ((e^x + 1)^2 + 1), in steps of about equal latency, between
+// which the operations of others fit; after the last it is m.r. Beside multiply-adds it costs six
+// of them: additions and the like have units of their own.
+constexpr int MISH_STEPS = 4;
+INLINE void mish_step(int step, vec x, Mish& m) {
+    if (step == 0) {
+        m = mish_powers(x);
+    } else if (step == 1) {
+        const vec e = exponential(m) + 1.f;
+        m.r = e * e + 1.f;
+    } else if (step == 2) {
+        m.r = smaller(splat(3e38f), x + x) / m.r;  // not inf / inf
+    } else {
+        m.r = x - m.r;
+    }
+}
+
+// Of N vectors at once, step by step: one vector's operations would wait for each other.
 template <int N>
 INLINE void mish(vec (&x)[N]) {
-    vec e[N], n[N];
-    exponentials(x, e);
-    UNROLL for (int i = 0; i < N; ++i) n[i] = e[i] * (e[i] + 2.f);
-    UNROLL for (int i = 0; i < N; ++i) n[i] = n[i] / (n[i] + 2.f);
-    UNROLL for (int i = 0; i < N; ++i) x[i] *= n[i];
+    Mish m[N];
+    UNROLL for (int step = 0; step < MISH_STEPS; ++step) {
+        UNROLL for (int i = 0; i < N; ++i) mish_step(step, x[i], m[i]);
+    }
+    UNROLL for (int i = 0; i < N; ++i) x[i] = m[i].r;
 }
 INLINE vec mish(vec x) {
     vec one[1] = {x};

@@ -3,8 +3,9 @@
 //     acc[k][p] += w[tap, c, k] * x[tap, c, p]      k: one or two vectors of output channels,
 //                                                   p: P neighbouring output pixels
 //
-// Each x is broadcast once and used KV times, each w is loaded once and used P times, so that a
-// step costs KV * P multiply-adds and KV + P loads.
+// Each w is loaded once and used P times. What the next tile to the right reads is fetched ahead:
+// line by line between the steps, which memory answers sooner than all lines at once, except that
+// the steps of short vectors are too short for that.
 
 struct TileCall {
     const void* x;     // first pixel, first channel block: elem, or float where it is planar
@@ -25,8 +26,9 @@ struct TileCall {
     long residual_block;
     float slope;  // activation max(x, slope x), or mish; a residual is added after it
     bool mish;
-    bool stream;  // y is written past the caches
-    bool resume;  // start from what y holds instead of zero
+    bool stream;         // y is written past the caches
+    bool resume;         // start from what y holds instead of zero
+    Deferred* deferred;  // where the sums wait for their mish instead of being stored, unless null
 };
 
 template <int P>
@@ -86,25 +88,54 @@ INLINE void store_tile(const TileCall& a, vec (&acc)[KV][P]) {
     }
 }
 
+template <int P, int KV>
+INLINE void defer(const TileCall& a, const vec (&acc)[KV][P]) {
+    Deferred& d = *a.deferred;
+    finish_deferred<KV>(d);
+    UNROLL for (int k = 0; k < KV; ++k) {
+        const vec bias = load(a.bias + k * V);
+        float* sums = d.room + k * DEFERRED_TILE * V;
+        UNROLL for (int p = 0; p < P; ++p) store(sums + p * V, acc[k][p] + bias);
+    }
+    d.pixels = P;
+    d.sums = d.room;
+    d.y = a.y;
+    d.y_block = a.y_block;
+    d.residual = a.residual;
+    d.residual_block = a.residual_block;
+    d.stream = a.stream;
+}
+
 // Whether a cache line of T begins at `offset`: one prefetch a line will do.
 template <class T>
 constexpr bool new_line(int offset) {
     return offset * sizeof(T) % 64 == 0;
 }
 
-// Short vectors have short steps, among which those of the loop would count. More than two at once
-// make the compiler move sums through memory.
-#if LANES < 16
-#define ROLL _Pragma("GCC unroll 2")
-#else
-#define ROLL
-#endif
+// One step: D channels of x by their weights. PACKED: of packed x, whose weights are many.
+template <class T, int P, int KV, int D, bool PACKED>
+INLINE void add_products(vec (&acc)[KV][P], const T* x, long step, const T* w, long ahead) {
+    decltype(load_weights(w)) wk[KV];
+    UNROLL for (int k = 0; k < KV; ++k) {
+        wk[k] = load_weights(w + k * V * D);
+        if (PACKED && new_line<T>(k * V * D)) __builtin_prefetch(w + ahead + k * V * D, 0, 2);
+    }
+    UNROLL for (int p = 0; p < P; ++p) {
+        UNROLL for (int k = 0; k < KV; ++k) add_product(acc[k][p], x + p * step, wk[k]);
+    }
+}
 
 // T: type of x and w. CV: channels a block, V for packed x, 1 for planar x (whose channels are
 // taps).
 template <class T, int P, int KV, int STEP, int CV>
 static void tile(const TileCall& a) {
     constexpr int D = CV > 1 ? depth<T> : 1;
+    constexpr bool MAY_DEFER = DEFERS && CV > 1 && P <= DEFERRED_TILE;
+    constexpr int STEPS = CV > 1 && V < 16 ? 2 : 1;  // at once; more move sums through memory
+    constexpr int LINE = 64 / sizeof(T),
+                  LINES = STEP && STEP < LINE ? (P * STEP - 1) / LINE + 1 : P;
+    constexpr int EARLY = V < 16 && CV > 1 ? LINES : 0;
+    constexpr int IN_STEP = V >= 16 && CV > 1 ? (LINES * STEPS * D - 1) / CV + 1 : 0;
     vec acc[KV][P];
     UNROLL for (int k = 0; k < KV; ++k) {
         UNROLL for (int p = 0; p < P; ++p) acc[k][p] = vec{};
@@ -114,31 +145,32 @@ static void tile(const TileCall& a) {
             UNROLL for (int p = 0; p < P; ++p) acc[k][p] = load(a.y + k * a.y_block + p * V);
         }
     }
-    const long step = STEP ? STEP : a.step;
+    const long step = STEP ? STEP : a.step, line = STEP && STEP < LINE ? LINE : step;
     const T* w = static_cast<const T*>(a.w);
     const T* x = static_cast<const T*>(a.x);
+    bool waiting = MAY_DEFER && a.deferred && a.deferred->pixels > 0;
+    Mish m[KV]{};
     for (int block = 0; block < a.blocks; ++block, x += a.x_block)
         for (int t = 0; t < a.tap_count; ++t) {
             const T* xt = x + a.taps[t];
-            if (CV > 1) {  // what the next tile to the right reads
-                UNROLL for (int p = 0; p < P; ++p) {
-                    if (new_line<T>(p * STEP)) __builtin_prefetch(xt + (P + p) * step);
+            const T *right = xt + P * step, *last = right + (LINES - 1) * line;
+            UNROLL for (int i = 0; i < EARLY; ++i) __builtin_prefetch(right + i * line);
+            NO_UNROLL for (int c = 0; c < CV; c += STEPS * D) {
+                UNROLL for (int i = 0; i < IN_STEP; ++i) {
+                    __builtin_prefetch(right);
+                    right = right < last ? right + line : last;
                 }
-            }
-            ROLL for (int c = 0; c < CV; c += D, w += KV * V * D) {
-                decltype(load_weights(w)) wk[KV];
-                UNROLL for (int k = 0; k < KV; ++k) {
-                    wk[k] = load_weights(w + k * V * D);
-                    if (CV > 1 && new_line<T>(k * V * D))
-                        __builtin_prefetch(w + a.ahead + k * V * D, 0, 2);
+                if (MAY_DEFER && waiting) {
+                    const int turn = c / D % MISH_STEPS;
+                    step_deferred(*a.deferred, turn, m);
+                    waiting = turn + 1 < MISH_STEPS || a.deferred->pixels > 0;
                 }
-                UNROLL for (int p = 0; p < P; ++p) {
-                    const auto v = broadcast(xt + p * step + c);
-                    UNROLL for (int k = 0; k < KV; ++k) acc[k][p] =
-                        multiply_add(acc[k][p], v, wk[k]);
-                }
+                UNROLL for (int i = 0; i < STEPS; ++i, xt += D, w += KV * V * D)
+                    add_products<T, P, KV, D, (CV > 1)>(acc, xt, step, w, a.ahead);
             }
         }
+    if constexpr (MAY_DEFER)
+        if (a.deferred) return defer<P, KV>(a, acc);
     store_tile<P, KV>(a, acc);
 }
 
