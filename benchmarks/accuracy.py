@@ -67,6 +67,8 @@ def main():
     passed = []
     for (number, algorithm), limit in LIMITS.items():
         for level, _ in _C.packed.levels(number):
+            if level.startswith("amx") and algorithm.startswith("winograd"):
+                continue  # matrix registers have no use for it
             worst = max(error(number, algorithm, level, shape) for shape in SHAPES[algorithm])
             passed.append(worst <= limit)  # False for NaN
             print(f"{number} {algorithm:10s} {level:14s} {worst:.1e}  limit {limit:.0e}")

@@ -143,6 +143,14 @@ void bind(py::module_& parent) {
         py::arg("name") = "", py::arg("precision") = "fp32",
         "(name, lanes) in use: YOLO_ISA, else the best");
 
+    m.def(
+        "buffer_elements",
+        [](const std::string& level, const std::string& in, int n, int blocks, int h, int w,
+           int border) {
+            return Plan::size(choose(level.c_str(), precision(in)), {0, n, blocks, h, w, border});
+        },
+        "elements that a buffer of a plan occupies");
+
     m.def("peak", &peak, py::arg("level") = "", py::arg("precision") = "fp32",
           "operations a second that one core does at best with the level's multiply-adds");
 

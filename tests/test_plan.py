@@ -264,7 +264,7 @@ def test_buffers_alive_together_do_not_overlap():
     values = [graph.new(c, 5, 6) for c in (8, 30, 16, 9, 8)]
     for i, value in enumerate(values):
         graph.add(i, "x", "", values[max(0, i - 2) : i], value, None)
-    total, offsets = place(graph)
+    total, offsets = place(graph, lambda value: value.blocks * 8 * 30)
     sizes = [value.blocks * 8 * 30 for value in values]
     assert total < sum(sizes)
     for i, a in enumerate(values):

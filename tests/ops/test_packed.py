@@ -60,18 +60,14 @@ class OneLayer:
         """shapes: (n, c, h, w) of each packed tensor, in order; the last one is the output."""
         self.lanes = LANES[level]
         self.shapes = shapes
-        sizes = [
-            n * ceil_to(c, self.lanes) * (h + 2 * border) * (w + 2 * border)
-            for n, c, h, w in shapes
-        ]
-        offsets = np.cumsum([0, *(ceil_to(s, 16) for s in sizes)])
         self.precision = "bf16" if level in HALF_LEVELS else "fp32"
+        sizes = [(n, ceil_to(c, self.lanes) // self.lanes, h, w, border) for n, c, h, w in shapes]
+        elements = [packed.buffer_elements(level, self.precision, *size) for size in sizes]
+        offsets = np.cumsum([0, *elements])
         self.plan = packed.Plan(level, THREADS, int(offsets[-1]), self.precision)
         self.slices = []
-        for (n, c, h, w), offset in zip(shapes, offsets[:-1], strict=True):
-            blocks = ceil_to(c, self.lanes) // self.lanes
-            buffer = self.plan.buffer(int(offset), n, blocks, h, w, border)
-            self.slices.append((buffer, 0, blocks))
+        for size, offset in zip(sizes, offsets[:-1], strict=True):
+            self.slices.append((self.plan.buffer(int(offset), *size), 0, size[1]))
 
     def pad(self, weight, *counts):
         """weight with zeros up to whole blocks of its first len(counts) axes."""
@@ -147,10 +143,19 @@ DIRECT = [
 ]
 
 
+@pytest.mark.parametrize("act", ["leaky", "mish"])  # mish may wait for the next tile
 @pytest.mark.parametrize("shape, k, size, stride, padding, dilation", DIRECT)
-def test_direct(level, shape, k, size, stride, padding, dilation):
+def test_direct(level, shape, k, size, stride, padding, dilation, act):
     weight = torch.randn(k, shape[1], size, size) / (size * shape[1] ** 0.5)
-    check(level, *conv(level, "direct", shape, weight, stride, padding, dilation, "leaky"))
+    check(level, *conv(level, "direct", shape, weight, stride, padding, dilation, act))
+
+
+@pytest.mark.parametrize("act", ["leaky", "mish"])
+def test_direct_of_a_wide_map(level, act):
+    """More than 8 MB, written past the caches, with a residual."""
+    shape = (1, 64, 96, 384)
+    weight = torch.randn(64, 64, 1, 1) / 8
+    check(level, *conv(level, "direct", shape, weight, act=act, add=True))
 
 
 def levels_and(*names):
@@ -176,6 +181,8 @@ def test_epilogue(level, how, act):
 def test_activations_of_values_far_from_zero(level, act):
     """Neither overflow nor a silent replacement of NaN."""
     values = torch.tensor([0, 0.5, 5, 20.5, 70, 90, 200, 1e4, 3e9, 1e20])
+    if act == "mish":
+        values = torch.cat((values, torch.tensor([3.3e38, math.inf])))
     x = stored(level, torch.cat((values, -values, torch.tensor([math.nan]))).view(1, 1, 1, -1))
     layer = OneLayer(level, x.shape, x.shape, border=0)
     layer.fill(0, x)

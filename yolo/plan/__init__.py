@@ -53,11 +53,17 @@ class Plan:
         self._heads = low.run()
         if weight_limit is not None:
             limit_weights(list(low.choices.values()), weight_limit)
-        total, offsets = place(graph)
+
+        def size(root):
+            return self.shape[0], root.blocks, root.height, root.width, root.border
+
+        def elements(root):
+            return _C.packed.buffer_elements(self.level, precision.number, *size(root))
+
+        total, offsets = place(graph, elements)
         self._plan = _C.packed.Plan(self.level, self.threads, total, precision.number)
         for root, offset in offsets.items():
-            size = root.blocks, root.height, root.width, root.border
-            root.buffer = self._plan.buffer(offset, self.shape[0], *size)
+            root.buffer = self._plan.buffer(offset, *size(root))
         runs = []  # of each step, its range of C++ steps or the layer that runs by itself
         for step in graph.steps:
             begin = self._plan.steps

@@ -1,7 +1,6 @@
 """What a plan consists of before it has addresses: values, and the steps that make them."""
 
 from dataclasses import dataclass, field
-from math import prod
 
 
 class Unsupported(Exception):
@@ -120,13 +119,14 @@ class Graph:
         return self.add(layer, "copy", why, [value], out, emit)
 
 
-def place(graph):
+def place(graph, elements):
     """Gives every root its offset in the arena so that values alive together do not overlap.
 
-    Returns the elements of the arena and {root: its first element}.
+    elements: of a root's buffer, a function. Returns the elements of the arena and {root: its first
+    element}.
     """
     lives = lifetimes(graph.steps)
-    return pack(lives, {root: elements(graph, root) for root in lives})
+    return pack(lives, {root: elements(root) for root in lives})
 
 
 def lifetimes(steps):
@@ -158,9 +158,3 @@ def pack(lives, sizes):
         placed.append(root)
     total = max((offsets[r] + sizes[r] for r in placed), default=16)
     return total, offsets
-
-
-def elements(graph, root):
-    """Elements of a buffer, as the C++ plan counts them."""
-    sides = root.height + 2 * root.border, root.width + 2 * root.border
-    return ceil_div(prod(sides) * graph.batch * root.blocks * graph.lanes, 16) * 16

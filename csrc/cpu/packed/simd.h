@@ -104,6 +104,10 @@ INLINE vec logistic(vec x) {
 struct Mish {
     vec r, s;
 };
+// From 44 on e^-x is nothing beside x, while e^2x is still finite.
+INLINE vec below_limit(vec x) {
+    return smaller(splat(44.f), x);
+}
 #if defined(USE_AVX512)
 alignas(64) constexpr float POWERS[V] = {0.24547958f, 0.2563479f,  0.2676974f,  0.27954936f,
                                          0.29192606f, 0.30485073f, 0.31834763f, 0.33244208f,
@@ -124,29 +128,25 @@ INLINE vec exponential(const Mish& m) {
 }
 #else
 constexpr float ROUND = 12582912.f;  // 1.5 * 2^23: adding it leaves the rounded sum in the low bits
-// t in units of which e^x has `per_octave` for each doubling, from where mish is 0 to where it is x
-// and e^2x still finite
-INLINE vec mish_octaves(vec x, float per_octave) {
-    const vec limit = splat(63.f * per_octave);
-    return smaller(limit, larger(-limit, x * (per_octave * 1.44269504f)));
-}
 #if defined(USE_AVX2)
 // Less j where k's higher bits will be added to the exponent.
 alignas(32) constexpr int POWERS[V] = {0x3b75faf1, 0x3b761f26, 0x3b7242bf, 0x3b6f7f9b,
                                        0x3b6def2e, 0x3b6dad3c, 0x3b6ed80a, 0x3b71909c};
 INLINE Mish mish_powers(vec x) {
-    const vec t = mish_octaves(x, V), shifted = t + ROUND;
+    constexpr float SCALE = V * 1.44269504f;
+    const vec near = larger(splat(-44.f), below_limit(x)), shifted = near * SCALE + ROUND;
     const ivec k = reinterpret_cast<const ivec&>(shifted);
     const ivec power =
         (ivec)_mm256_permutevar8x32_epi32(*(const __m256i*)POWERS, (__m256i)k) + (k << 20);
-    return {t - (shifted - ROUND) + 11.5448253f, reinterpret_cast<const vec&>(power)};
+    return {near * SCALE + 11.5448253f - (shifted - ROUND), reinterpret_cast<const vec&>(power)};
 }
 INLINE vec exponential(const Mish& m) {
     return (m.r * m.r + 133.144922f) * m.s;
 }
 #else
 INLINE Mish mish_powers(vec x) {
-    const vec t = mish_octaves(x, 1.f), shifted = t + ROUND, f = t - (shifted - ROUND);
+    const vec t = larger(splat(-44.f), below_limit(x)) * 1.44269504f;
+    const vec shifted = t + ROUND, f = t - (shifted - ROUND);
     vec p = f * 1.330024922e-3f + 9.669728714e-3f;
     p = p * f + 5.550560118e-2f;
     p = p * f + 2.402228132e-1f;
@@ -168,12 +168,12 @@ INLINE void mish_step(int step, vec x, Mish& m) {
     if (step == 0) {
         m = mish_powers(x);
     } else if (step == 1) {
-        const vec e = exponential(m) + 1.f;
-        m.r = e * e + 1.f;
+        const vec u = exponential(m) + 1.f;
+        m.r = u * u + 1.f;
     } else if (step == 2) {
-        m.r = smaller(splat(3e38f), x + x) / m.r;  // not inf / inf
+        m.r = below_limit(x) / m.r;  // x itself might be inf / inf
     } else {
-        m.r = x - m.r;
+        m.r = x - m.r - m.r;
     }
 }
 

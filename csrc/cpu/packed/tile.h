@@ -153,7 +153,7 @@ static void tile(const TileCall& a) {
     for (int block = 0; block < a.blocks; ++block, x += a.x_block)
         for (int t = 0; t < a.tap_count; ++t) {
             const T* xt = x + a.taps[t];
-            const T *right = xt + P * step, *last = right + (LINES - 1) * line;
+            const T *right = xt + P * step + (line - step), *last = right + (LINES - 1) * line;
             UNROLL for (int i = 0; i < EARLY; ++i) __builtin_prefetch(right + i * line);
             NO_UNROLL for (int c = 0; c < CV; c += STEPS * D) {
                 UNROLL for (int i = 0; i < IN_STEP; ++i) {
