@@ -143,7 +143,7 @@ DIRECT = [
 ]
 
 
-@pytest.mark.parametrize("act", ["leaky", "mish"])  # mish may wait for the next tile
+@pytest.mark.parametrize("act", ["leaky", "mish", "swish"])  # the latter may wait for the next tile
 @pytest.mark.parametrize("shape, k, size, stride, padding, dilation", DIRECT)
 def test_direct(level, shape, k, size, stride, padding, dilation, act):
     weight = torch.randn(k, shape[1], size, size) / (size * shape[1] ** 0.5)

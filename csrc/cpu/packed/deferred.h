@@ -1,6 +1,6 @@
-// The sums of a tile whose mish is computed between the multiply-adds of the next one: what is no
-// multiplication in it costs nothing there, and its waits are filled. It takes registers, which a
-// smaller tile leaves it; AVX2 has too few.
+// The sums of a tile whose mish or swish is computed between the multiply-adds of the next one:
+// what is no multiplication in it costs nothing there, and its waits are filled. It takes
+// registers, which a smaller tile leaves it; AVX2 has too few.
 
 #if defined(USE_AVX512) && !defined(USE_AMX)
 constexpr bool DEFERS = true;
@@ -10,6 +10,7 @@ constexpr bool DEFERS = false;
 constexpr int DEFERRED_TILE = 12;  // pixels
 
 struct Deferred {
+    Gate gate;
     int pixels = 0;  // that wait
     const float* sums;
     elem* y;
@@ -20,15 +21,15 @@ struct Deferred {
     alignas(64) float room[2 * DEFERRED_TILE * V];
 };
 
-// One step of mish of the first pixel that waits, KV vectors.
+// One step of the first pixel that waits, KV vectors.
 template <int KV>
-INLINE void step_deferred(Deferred& d, int step, Mish (&m)[KV]) {
+INLINE void step_deferred(Deferred& d, int step, Gated (&m)[KV]) {
     vec x[KV];
     UNROLL for (int k = 0; k < KV; ++k) {
         x[k] = load(d.sums + k * DEFERRED_TILE * V);
-        mish_step(step, x[k], m[k]);
+        gate_step(d.gate, step, x[k], m[k]);
     }
-    if (step + 1 < MISH_STEPS) return;
+    if (step + 1 < GATE_STEPS) return;
     if (d.residual) {
         UNROLL for (int k = 0; k < KV; ++k) m[k].r += load(d.residual + k * d.residual_block);
         d.residual += V;
@@ -46,7 +47,7 @@ INLINE void step_deferred(Deferred& d, int step, Mish (&m)[KV]) {
 template <int KV>
 INLINE void finish_deferred(Deferred& d) {
     while (d.pixels > 0) {
-        Mish m[KV];
-        UNROLL for (int step = 0; step < MISH_STEPS; ++step) step_deferred(d, step, m);
+        Gated m[KV];
+        UNROLL for (int step = 0; step < GATE_STEPS; ++step) step_deferred(d, step, m);
     }
 }

@@ -45,7 +45,7 @@ struct DirectPass {
     int stride_w;
     bool in_tile;        // the activation is done in the register tile
     bool streamed;       // y is written past the caches, unless sums wait in it, which lie in them
-    Deferred* deferred;  // where sums wait for their mish, unless null
+    Deferred* deferred;  // where sums wait for their gate, unless null
 
     template <class T, int CV>
     TileFn tile_of(int p, int wide) const {
@@ -97,8 +97,8 @@ static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count, in
     t.tap_count = tap_count;
     t.y_block = a.y.block;
     t.residual_block = a.residual.block;
-    t.mish = a.activation == Activation::mish;
-    const bool in_tile = sloped(a.activation) || t.mish;
+    t.gate = gate_of(a.activation);
+    const bool in_tile = sloped(a.activation) || t.gate != Gate::none;
     t.slope = in_tile ? slope_of(a.activation) : 1.f;
     return {a,       t, tile_row(a.y.width, largest), a.stride_w, in_tile, in_tile && streams(a.y),
             deferred};
@@ -150,7 +150,7 @@ static void direct(const Conv& a, const Share& share) {
         for (int s = 0; s < a.kernel_w; ++s)
             taps[count++] = r * a.dilation_h * a.x.row + long(s) * a.dilation_w * V;
     Deferred room;
-    Deferred* const deferred = DEFERS && a.activation == Activation::mish ? &room : nullptr;
+    Deferred* const deferred = DEFERS && gate_of(a.activation) != Gate::none ? &room : nullptr;
     const int largest = a.stride_w > 2 ? ANY_TILE : deferred ? DEFERRED_TILE : LARGEST_TILE;
     DirectPass pass = direct_pass(a, taps, count, largest, deferred);
     pass.tile.x_block = a.x.block;

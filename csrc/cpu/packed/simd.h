@@ -97,11 +97,17 @@ INLINE vec logistic(vec x) {
     return reciprocal(1.f + exponential(-x));
 }
 
-// What mish holds between its steps; after the first e^x = exponential(m), where s is a power of
-// two. With permutations 2^(j / V) for j = 0 .. V - 1 lies in one vector, so that a quadratic is
+// Activations x g(x) where g follows from e^x.
+enum class Gate { none, mish, swish };
+constexpr Gate gate_of(Activation a) {
+    return a == Activation::mish ? Gate::mish : a == Activation::swish ? Gate::swish : Gate::none;
+}
+
+// What such a one holds between its steps; after the first e^x = exponential(m), where s is a power
+// of two. With permutations 2^(j / V) for j = 0 .. V - 1 lies in one vector, so that a quadratic is
 // enough for the rest, c2 (r^2 + b) with c2 taken into that vector: relative error V = 16: 4e-7,
 // V = 8: 3.4e-6, a polynomial 6e-7.
-struct Mish {
+struct Gated {
     vec r, s;
 };
 // From 44 on e^-x is nothing beside x, while e^2x is still finite.
@@ -115,7 +121,7 @@ alignas(64) constexpr float POWERS[V] = {0.24547958f, 0.2563479f,  0.2676974f,  
                                          0.4128458f,  0.43112406f, 0.45021155f, 0.47014412f};
 // Adding 1.5 * 2^19, rounded down, leaves floor(16 t) in the low bits; what is reduced is t less a
 // sixteenth of that. scalef takes floor(t), and too large a one to 0 or inf.
-INLINE Mish mish_powers(vec x) {
+INLINE Gated gate_powers(vec x) {
     constexpr int DOWN = _MM_FROUND_TO_NEG_INF;
     const vec t = x * 1.44269504f;
     const vec j = _mm512_maskz_add_round_ps(ALL, t, splat(786432.f), DOWN | _MM_FROUND_NO_EXC);
@@ -123,7 +129,7 @@ INLINE Mish mish_powers(vec x) {
     const vec power = _mm512_maskz_permutexvar_ps(ALL, (__m512i)j, *(const __m512*)POWERS);
     return {reduced + 1.41157196f, _mm512_maskz_scalef_ps(ALL, power, t)};
 }
-INLINE vec exponential(const Mish& m) {
+INLINE vec exponential(const Gated& m) {
     return (m.r * m.r + 2.08112486f) * m.s;
 }
 #else
@@ -132,7 +138,7 @@ constexpr float ROUND = 12582912.f;  // 1.5 * 2^23: adding it leaves the rounded
 // Less j where k's higher bits will be added to the exponent.
 alignas(32) constexpr int POWERS[V] = {0x3b75faf1, 0x3b761f26, 0x3b7242bf, 0x3b6f7f9b,
                                        0x3b6def2e, 0x3b6dad3c, 0x3b6ed80a, 0x3b71909c};
-INLINE Mish mish_powers(vec x) {
+INLINE Gated gate_powers(vec x) {
     constexpr float SCALE = V * 1.44269504f;
     const vec near = larger(splat(-44.f), below_limit(x)), shifted = near * SCALE + ROUND;
     const ivec k = reinterpret_cast<const ivec&>(shifted);
@@ -140,11 +146,11 @@ INLINE Mish mish_powers(vec x) {
         (ivec)_mm256_permutevar8x32_epi32(*(const __m256i*)POWERS, (__m256i)k) + (k << 20);
     return {near * SCALE + 11.5448253f - (shifted - ROUND), reinterpret_cast<const vec&>(power)};
 }
-INLINE vec exponential(const Mish& m) {
+INLINE vec exponential(const Gated& m) {
     return (m.r * m.r + 133.144922f) * m.s;
 }
 #else
-INLINE Mish mish_powers(vec x) {
+INLINE Gated gate_powers(vec x) {
     const vec t = larger(splat(-44.f), below_limit(x)) * 1.44269504f;
     const vec shifted = t + ROUND, f = t - (shifted - ROUND);
     vec p = f * 1.330024922e-3f + 9.669728714e-3f;
@@ -154,22 +160,22 @@ INLINE Mish mish_powers(vec x) {
     const ivec power = (reinterpret_cast<const ivec&>(shifted) + 127) << 23;
     return {p * f + 1.f, reinterpret_cast<const vec&>(power)};
 }
-INLINE vec exponential(const Mish& m) {
+INLINE vec exponential(const Gated& m) {
     return m.r * m.s;
 }
 #endif
 #endif
 
-// mish, x tanh(ln(1 + e^x)) = x - 2 x / ((e^x + 1)^2 + 1), in steps of about equal latency, between
-// which the operations of others fit; after the last it is m.r. Beside multiply-adds it costs six
-// of them: additions and the like have units of their own.
-constexpr int MISH_STEPS = 4;
-INLINE void mish_step(int step, vec x, Mish& m) {
+// With u = e^x + 1 swish is x - x / u, and mish, x tanh(ln u), is x - 2 x / (u^2 + 1): in steps of
+// about equal latency, between which the operations of others fit; after the last it is m.r.
+// Beside multiply-adds mish costs six of them: additions and the like have units of their own.
+constexpr int GATE_STEPS = 4;
+INLINE void gate_step(Gate gate, int step, vec x, Gated& m) {
     if (step == 0) {
-        m = mish_powers(x);
+        m = gate_powers(x);
     } else if (step == 1) {
         const vec u = exponential(m) + 1.f;
-        m.r = u * u + 1.f;
+        m.r = gate == Gate::mish ? u * u + 1.f : u + u;
     } else if (step == 2) {
         m.r = below_limit(x) / m.r;  // x itself might be inf / inf
     } else {
@@ -179,16 +185,16 @@ INLINE void mish_step(int step, vec x, Mish& m) {
 
 // Of N vectors at once, step by step: one vector's operations would wait for each other.
 template <int N>
-INLINE void mish(vec (&x)[N]) {
-    Mish m[N];
-    UNROLL for (int step = 0; step < MISH_STEPS; ++step) {
-        UNROLL for (int i = 0; i < N; ++i) mish_step(step, x[i], m[i]);
+INLINE void gate_all(Gate gate, vec (&x)[N]) {
+    Gated m[N];
+    UNROLL for (int step = 0; step < GATE_STEPS; ++step) {
+        UNROLL for (int i = 0; i < N; ++i) gate_step(gate, step, x[i], m[i]);
     }
     UNROLL for (int i = 0; i < N; ++i) x[i] = m[i].r;
 }
-INLINE vec mish(vec x) {
+INLINE vec gate_one(Gate gate, vec x) {
     vec one[1] = {x};
-    mish(one);
+    gate_all(gate, one);
     return one[0];
 }
 
@@ -205,8 +211,7 @@ INLINE vec activate(vec x) {
     if constexpr (A == Activation::leaky) return larger(x, 0.1f * x);
     if constexpr (A == Activation::relu) return larger(vec{}, x);
     if constexpr (A == Activation::relu6) return smaller(splat(6.f), larger(vec{}, x));
-    if constexpr (A == Activation::mish) return mish(x);
-    if constexpr (A == Activation::swish) return x * logistic(x);
+    if constexpr (gate_of(A) != Gate::none) return gate_one(gate_of(A), x);
     if constexpr (A == Activation::logistic) return logistic(x);
     if constexpr (A == Activation::ramp) return larger(1.1f * x, 0.1f * x);
     if constexpr (A == Activation::tanh) return 2.f * logistic(2.f * x) - 1.f;

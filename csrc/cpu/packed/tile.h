@@ -24,11 +24,11 @@ struct TileCall {
     const float* bias;  // null: store the bare sums (or what `resume` continues)
     const elem* residual;
     long residual_block;
-    float slope;  // activation max(x, slope x), or mish; a residual is added after it
-    bool mish;
+    float slope;  // activation max(x, slope x), unless it is a gate; a residual is added after it
+    Gate gate;
     bool stream;         // y is written past the caches
     bool resume;         // start from what y holds instead of zero
-    Deferred* deferred;  // where the sums wait for their mish instead of being stored, unless null
+    Deferred* deferred;  // where the sums wait for their gate instead of being stored, unless null
 };
 
 template <int P>
@@ -39,13 +39,13 @@ INLINE void put_row(const TileCall& a, elem* y, const vec (&v)[P]) {
         UNROLL for (int p = 0; p < P; ++p) store(y + p * V, v[p]);
 }
 
-// Pixels first .. first + N of output block k with mish.
+// Pixels first .. first + N of output block k with their gate.
 template <int N>
-INLINE void put_mish(const TileCall& a, const vec* acc, int k, int first) {
+INLINE void put_gated(const TileCall& a, const vec* acc, int k, int first) {
     const vec bias = load(a.bias + k * V);
     vec v[N];
     UNROLL for (int i = 0; i < N; ++i) v[i] = acc[first + i] + bias;
-    mish(v);
+    gate_all(a.gate, v);
     if (a.residual) {
         const elem* r = a.residual + k * a.residual_block + first * V;
         UNROLL for (int i = 0; i < N; ++i) v[i] += load(r + i * V);
@@ -56,17 +56,17 @@ INLINE void put_mish(const TileCall& a, const vec* acc, int k, int first) {
 // A few vectors at a time: their operations fill each other's waits, more would not fit the
 // registers beside the sums.
 template <int P, int KV>
-INLINE void store_mish(const TileCall& a, const vec (&acc)[KV][P]) {
+INLINE void store_gated(const TileCall& a, const vec (&acc)[KV][P]) {
     constexpr int N = V < 16 ? 2 : 4, REST = P % N;
     UNROLL for (int k = 0; k < KV; ++k) {
-        UNROLL for (int p = 0; p + N <= P; p += N) put_mish<N>(a, acc[k], k, p);
-        if constexpr (REST > 0) put_mish<REST>(a, acc[k], k, P - REST);
+        UNROLL for (int p = 0; p + N <= P; p += N) put_gated<N>(a, acc[k], k, p);
+        if constexpr (REST > 0) put_gated<REST>(a, acc[k], k, P - REST);
     }
 }
 
 template <int P, int KV>
 INLINE void store_tile(const TileCall& a, vec (&acc)[KV][P]) {
-    if (a.mish && a.bias) return store_mish(a, acc);
+    if (a.gate != Gate::none && a.bias) return store_gated(a, acc);
     UNROLL for (int k = 0; k < KV; ++k) {
         if (a.bias) {
             const vec bias = load(a.bias + k * V), slope = splat(a.slope);
@@ -97,6 +97,7 @@ INLINE void defer(const TileCall& a, const vec (&acc)[KV][P]) {
         float* sums = d.room + k * DEFERRED_TILE * V;
         UNROLL for (int p = 0; p < P; ++p) store(sums + p * V, acc[k][p] + bias);
     }
+    d.gate = a.gate;
     d.pixels = P;
     d.sums = d.room;
     d.y = a.y;
@@ -149,7 +150,7 @@ static void tile(const TileCall& a) {
     const T* w = static_cast<const T*>(a.w);
     const T* x = static_cast<const T*>(a.x);
     bool waiting = MAY_DEFER && a.deferred && a.deferred->pixels > 0;
-    Mish m[KV]{};
+    Gated m[KV]{};
     for (int block = 0; block < a.blocks; ++block, x += a.x_block)
         for (int t = 0; t < a.tap_count; ++t) {
             const T* xt = x + a.taps[t];
@@ -161,9 +162,9 @@ static void tile(const TileCall& a) {
                     right = right < last ? right + line : last;
                 }
                 if (MAY_DEFER && waiting) {
-                    const int turn = c / D % MISH_STEPS;
+                    const int turn = c / D % GATE_STEPS;
                     step_deferred(*a.deferred, turn, m);
-                    waiting = turn + 1 < MISH_STEPS || a.deferred->pixels > 0;
+                    waiting = turn + 1 < GATE_STEPS || a.deferred->pixels > 0;
                 }
                 UNROLL for (int i = 0; i < STEPS; ++i, xt += D, w += KV * V * D)
                     add_products<T, P, KV, D, (CV > 1)>(acc, xt, step, w, a.ahead);

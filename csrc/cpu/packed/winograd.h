@@ -236,8 +236,8 @@ class TileRows {
     bool has(int row) const { return to_.has_row(row); }
     void write(int row, vec (&sums)[M]) const {
         UNROLL for (int j = 0; j < M; ++j) sums[j] += bias_;
-        if (activation_ == Activation::mish)
-            mish(sums);
+        if (gate_of(activation_) != Gate::none)
+            gate_all(gate_of(activation_), sums);
         else if (!sloped(activation_))
             activate_row(sums, activation_);
         UNROLL for (int j = 0; j < M; ++j) {
