@@ -3,9 +3,11 @@
 //     acc[k][p] += w[tap, c, k] * x[tap, c, p]      k: one or two vectors of output channels,
 //                                                   p: P neighbouring output pixels
 //
-// Each w is loaded once and used P times. What the next tile to the right reads is fetched ahead:
-// line by line between the steps, which memory answers sooner than all lines at once, except that
-// the steps of short vectors are too short for that.
+// Each w is loaded once and used P times, each x is read by KV multiply-adds.
+//
+// What the next tile to the right reads is fetched ahead: line by line between the steps, which
+// memory answers sooner than all lines at once, except that the steps of short vectors are too
+// short for that.
 
 struct TileCall {
     const void* x;     // first pixel, first channel block: elem, or float where it is planar
@@ -132,6 +134,7 @@ template <class T, int P, int KV, int STEP, int CV>
 static void tile(const TileCall& a) {
     constexpr int D = CV > 1 ? depth<T> : 1;
     constexpr bool MAY_DEFER = DEFERS && CV > 1 && P <= DEFERRED_TILE;
+    static_assert(!MAY_DEFER || CV / D % GATE_STEPS == 0, "a tap ends within a pixel");
     constexpr int STEPS = CV > 1 && V < 16 ? 2 : 1;  // at once; more move sums through memory
     constexpr int LINE = 64 / sizeof(T),
                   LINES = STEP && STEP < LINE ? (P * STEP - 1) / LINE + 1 : P;
