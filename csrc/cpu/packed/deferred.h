@@ -24,11 +24,8 @@ struct Deferred {
 // One step of the first pixel that waits, KV vectors.
 template <int KV>
 INLINE void step_deferred(Deferred& d, int step, Gated (&m)[KV]) {
-    vec x[KV];
-    UNROLL for (int k = 0; k < KV; ++k) {
-        x[k] = load(d.sums + k * DEFERRED_TILE * V);
-        gate_step(d.gate, step, x[k], m[k]);
-    }
+    UNROLL for (int k = 0; k < KV; ++k)
+        gate_step(d.gate, step, load(d.sums + k * DEFERRED_TILE * V), m[k]);
     if (step + 1 < GATE_STEPS) return;
     if (d.residual) {
         UNROLL for (int k = 0; k < KV; ++k) m[k].r += load(d.residual + k * d.residual_block);

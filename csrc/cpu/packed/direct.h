@@ -43,9 +43,9 @@ struct DirectPass {
     TileCall tile;
     Tiling columns;
     int stride_w;
-    bool in_tile;        // the activation is done in the register tile
-    bool streamed;       // y is written past the caches, unless sums wait in it, which lie in them
-    Deferred* deferred;  // where sums wait for their gate, unless null
+    bool in_tile;   // the activation is done in the register tile
+    bool streamed;  // y is written past the caches, unless sums wait in it, which lie in them
+    Deferred* deferred = nullptr;  // where sums wait for their gate, unless null
 
     template <class T, int CV>
     TileFn tile_of(int p, int wide) const {
@@ -90,8 +90,7 @@ struct DirectPass {
     }
 };
 
-static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count, int largest,
-                              Deferred* deferred) {
+static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count, int largest) {
     TileCall t{};
     t.taps = taps;
     t.tap_count = tap_count;
@@ -100,8 +99,7 @@ static DirectPass direct_pass(const Conv& a, const long* taps, int tap_count, in
     t.gate = gate_of(a.activation);
     const bool in_tile = sloped(a.activation) || t.gate != Gate::none;
     t.slope = in_tile ? slope_of(a.activation) : 1.f;
-    return {a,       t, tile_row(a.y.width, largest), a.stride_w, in_tile, in_tile && streams(a.y),
-            deferred};
+    return {a, t, tile_row(a.y.width, largest), a.stride_w, in_tile, in_tile && streams(a.y)};
 }
 
 // Rows of a row block: its input should stay in half of L2 while every panel passes over it, but
@@ -149,10 +147,11 @@ static void direct(const Conv& a, const Share& share) {
     for (int r = 0; r < a.kernel_h; ++r)
         for (int s = 0; s < a.kernel_w; ++s)
             taps[count++] = r * a.dilation_h * a.x.row + long(s) * a.dilation_w * V;
+    const bool defers = DEFERS && gate_of(a.activation) != Gate::none;
+    const int largest = a.stride_w > 2 ? ANY_TILE : defers ? DEFERRED_TILE : LARGEST_TILE;
+    DirectPass pass = direct_pass(a, taps, count, largest);
     Deferred room;
-    Deferred* const deferred = DEFERS && gate_of(a.activation) != Gate::none ? &room : nullptr;
-    const int largest = a.stride_w > 2 ? ANY_TILE : deferred ? DEFERRED_TILE : LARGEST_TILE;
-    DirectPass pass = direct_pass(a, taps, count, largest, deferred);
+    if (defers) pass.deferred = &room;
     pass.tile.x_block = a.x.block;
     pass.tile.step = long(a.stride_w) * V;
     pass.tile.ahead = 1024;
@@ -221,7 +220,7 @@ static void stem(const Conv& a, const Share& share) {
     const Range rows = part(a.y.images * a.y.height, share.index, share.count);
     long taps[MAX_TAPS];
     const int tap_count = a.image.channels * a.kernel_h * a.kernel_w;
-    DirectPass pass = direct_pass(a, taps, tap_count, a.stride_w <= 2 ? TILE : 4, nullptr);
+    DirectPass pass = direct_pass(a, taps, tap_count, a.stride_w <= 2 ? TILE : 4);
     pass.tile.blocks = 1;
     pass.tile.step = a.stride_w;
     for (int row0 = rows.begin; row0 < rows.end;) {
